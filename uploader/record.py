@@ -1,0 +1,186 @@
+"""What is asked of the durable record.
+
+Methods are facts and intents.  They return when the fact would survive a power
+cut, and not before.  Every write about an upload carries its `Lease`; when
+another owner took the upload over in the meantime nothing is written and
+`LeaseLost` is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from uploader.model import (
+    CompleteIntent,
+    File,
+    FileId,
+    Fingerprint,
+    Identity,
+    Lease,
+    LocalId,
+    Opened,
+    Plan,
+    SentPart,
+    Upload,
+    UploadSpec,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An upload, and the lease to work on it.
+
+    *unclean* says that the owner before did not let go by itself.
+    """
+
+    upload: Upload
+    lease: Lease
+    unclean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What came of renewing leases."""
+
+    lost: Collection[LocalId]
+    cancel_requested: Collection[LocalId]
+
+
+class Journal(Protocol):
+    """The only record there is: the service cannot be asked what it has.
+
+    Nothing above assumes that it is a file on this host.
+    """
+
+    async def begin(
+        self,
+        identity: Identity,
+        spec: UploadSpec,
+        fingerprint: Fingerprint,
+        plan: Plan,
+        *,
+        now: float,
+    ) -> Claim:
+        """Claim the unfinished upload of this identity, or record a new one.
+
+        Unfinished includes a completed upload whose result was never delivered.
+        For a known upload the recorded spec, fingerprint and plan are returned, not
+        the arguments.  Raises `UploadOwned` when somebody else works on it.
+        """
+        ...
+
+    async def take(self, upload: LocalId, *, now: float) -> Claim:
+        """Claim a known upload.  Raises `UploadOwned`."""
+        ...
+
+    async def renew(self, leases: Sequence[Lease], *, now: float) -> Heartbeat:
+        """Extend *leases* and hear what others asked for in the meantime."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Let go.  A lease that is lost already is no error."""
+        ...
+
+    async def intend_create(self, lease: Lease, *, now: float) -> float:
+        """Record that `create` is about to be asked; return 0.
+
+        While a twin (same service, purpose, filename and size) was created within
+        the last second nothing is recorded, and the seconds to wait are returned:
+        two files with equal names, sizes and seconds cannot be told apart later.
+        """
+        ...
+
+    async def record_opened(self, lease: Lease, opened: Opened, *, now: float) -> None:
+        """The outcome of the newest create intent; the upload is open."""
+        ...
+
+    async def record_part(self, lease: Lease, part: SentPart) -> None:
+        """The service has the part.  Recording it again replaces the id."""
+        ...
+
+    async def forget_parts(self, lease: Lease, numbers: Collection[int]) -> None:
+        """These parts have to be sent again."""
+        ...
+
+    async def note_orphan_parts(self, lease: Lease) -> None:
+        """The service may hold parts that nobody will list."""
+        ...
+
+    async def record_fingerprint(self, lease: Lease, fingerprint: Fingerprint) -> None:
+        """The digests held although the fingerprint had moved; this is the new one."""
+        ...
+
+    async def intend_complete(self, lease: Lease, intent: CompleteIntent) -> None:
+        """Record that `complete` is about to be asked with exactly this body."""
+        ...
+
+    async def record_refusal(self, lease: Lease, evidence: str) -> None:
+        """`complete` certainly had no effect; the upload is open again."""
+        ...
+
+    async def record_file(self, lease: Lease, file: File, evidence: str) -> None:
+        """The file exists; *evidence* says how that is known."""
+        ...
+
+    async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> None:
+        """Begin anew under the same local id: parts, upload id and intents are given up.
+
+        *orphans* counts it as the one restart that orphan parts may cause.
+        """
+        ...
+
+    async def fail(self, lease: Lease, failure: str) -> None:
+        """Refused for good; the next upload of the same identity is a new one."""
+        ...
+
+    async def note_failure(self, lease: Lease, failure: str) -> None:
+        """What stopped the upload for now; it can be resumed."""
+        ...
+
+    async def cancel(self, lease: Lease) -> None: ...
+
+    async def request_cancel(self, upload: LocalId) -> None:
+        """Ask the owner, whoever it is, to cancel at its next heartbeat."""
+        ...
+
+    async def deliver(self, lease: Lease, *, now: float) -> None:
+        """The caller has the result; the next upload of this identity is a new one."""
+        ...
+
+    async def uploads(self, *, unfinished: bool = False) -> Sequence[Upload]:
+        """All uploads, oldest first."""
+        ...
+
+    async def find(self, name: str) -> Upload:
+        """The upload with this local id, beginning of a local id, or upload id.
+
+        Raises `UsageError` when there is none, or more than one.
+        """
+        ...
+
+    async def claimed_files(
+        self, service: str, but: LocalId
+    ) -> tuple[Collection[FileId], Collection[int]]:
+        """What other uploads explain at *service*.
+
+        The ids of the files that they made, and the `created_at` of those whose
+        `complete` has no proven outcome.  Only twins of *but* (same purpose, filename
+        and size) count for the latter.
+        """
+        ...
+
+    async def remember_rate(self, service: str, rate: float, *, now: float) -> None:
+        """Bytes per second that were reached at *service*."""
+        ...
+
+    async def rate(self, service: str) -> float | None: ...
+
+    async def prune(self, *, before: float) -> int:
+        """Drop finished uploads that nobody touched since; return how many."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of every lease and close."""
+        ...
