@@ -1,0 +1,103 @@
+"""How fast the service takes bytes, when it wants less, and which deadline is at risk.
+
+Plain values and decisions: every method is told the time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+WINDOW: Final = 20.0
+"""Seconds over which a rate is measured: longer than a stall, shorter than a mood."""
+
+EARLIEST_WARNING: Final = 10.0
+EARLIEST_SHARE: Final = 0.05
+"""A rate means something after so many seconds, or so much of the upload."""
+
+
+@dataclass(slots=True)
+class Rate:
+    """Bytes per second over the last `WINDOW` seconds."""
+
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)
+    _bytes: int = 0
+    _since: float | None = None
+
+    def add(self, size: int, *, now: float) -> None:
+        if self._since is None:
+            self._since = now
+        self._samples.append((now, size))
+        self._bytes += size
+        self._forget(now)
+
+    def value(self, *, now: float) -> float | None:
+        """The rate, or None while there is too little to tell."""
+        self._forget(now)
+        if self._since is None or now - self._since < 1.0:
+            return None
+        return self._bytes / min(now - self._since, WINDOW)
+
+    def _forget(self, now: float) -> None:
+        while self._samples and self._samples[0][0] < now - WINDOW:
+            self._bytes -= self._samples.popleft()[1]
+
+
+@dataclass(slots=True)
+class Pace:
+    """What is known about one service; shared by all uploads to it."""
+
+    reached: bool = False
+    """Something at this address has answered."""
+    rate: Rate = field(default_factory=Rate)
+    remembered_rate: float | None = None
+    """From an earlier run; good for a warning, not for a decision."""
+    _quiet_until: float = 0.0
+
+    def throttle(self, seconds: float, *, now: float) -> None:
+        """A 429: nobody asks this service anything for *seconds*."""
+        self._quiet_until = max(self._quiet_until, now + seconds)
+
+    def wait(self, *, now: float) -> float:
+        """Seconds until the next request may start."""
+        return max(0.0, self._quiet_until - now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """Bytes per second that are there, and that it would take."""
+
+    rate: float
+    needed: float
+    remaining: float
+
+
+def shortfall(
+    *, missing: int, rate: float | None, remaining: float
+) -> Shortfall | None:
+    """Whether *missing* bytes at *rate* overrun the *remaining* seconds."""
+    if rate is None or missing == 0:
+        return None
+    needed = missing / max(remaining, 0.001)
+    if rate >= needed:
+        return None
+    return Shortfall(rate=rate, needed=needed, remaining=max(remaining, 0.0))
+
+
+def is_telling(*, elapsed: float, sent: int, size: int) -> bool:
+    """Whether the measured rate is worth a warning yet."""
+    return elapsed >= EARLIEST_WARNING or sent >= size * EARLIEST_SHARE
+
+
+def lifetime(
+    created_at: int, expires_at: int | None, limit: float | None
+) -> float | None:
+    """Seconds that an upload lives from its create; None when it does not expire.
+
+    The specification's own example expires before it was created, so what the
+    service says counts only where it makes sense.
+    """
+    if expires_at is not None and 60 <= expires_at - created_at <= 7 * 86_400:
+        return float(expires_at - created_at)
+    return limit

@@ -1,0 +1,157 @@
+"""Which failure is tried again, and when.  The only user of tenacity."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from uploader.clock import Clock
+from uploader.config import RetryPolicy
+from uploader.errors import (
+    BackendError,
+    BackendUnavailable,
+    Throttled,
+    Unreachable,
+)
+from uploader.pacing import Pace
+
+T = TypeVar("T")
+OnBackoff = Callable[[int, float, BackendUnavailable], Awaitable[None]]
+"""Told the failed attempt (first = 1), the seconds to wait, and why."""
+
+
+def backoff(
+    attempt: int,
+    policy: RetryPolicy,
+    retry_after: float | None = None,
+    *,
+    draw: Callable[[float, float], float] = random.uniform,
+) -> float:
+    """Seconds to wait after failed *attempt*, counted from 1.
+
+    Full jitter: anywhere between 0 and an exponentially growing ceiling, so that
+    parts which failed together do not come back together.  A retry-after is a floor.
+    """
+    ceiling = min(
+        policy.backoff_max, policy.backoff_initial * 2 ** min(attempt - 1, 32)
+    )
+    return (retry_after or 0.0) + draw(0.0, ceiling)
+
+
+@dataclass(slots=True)
+class Patience:
+    """When to stop trying one request.
+
+    A service that answers badly gets `max_attempts` and `give_up_after`.  One that is
+    away, or asks for less, is waited for until the *deadline*: the network of a
+    laptop comes back, and what was sent is only lost when the upload expires.  While
+    nothing at the address ever answered, the address itself may be wrong.
+    """
+
+    policy: RetryPolicy
+    deadline: float | None
+    """On the clock's `elapsed`; None: `give_up_after` counts instead."""
+    _answered: int = 0
+    _unreached: int = 0
+    _away_since: float | None = None
+    _answering_badly_since: float | None = None
+
+    def is_over(
+        self, error: BackendUnavailable, *, reached: bool, delay: float, now: float
+    ) -> bool:
+        """Whether *error* is the last one; the next try would start after *delay*."""
+        if isinstance(error, Unreachable) and not reached:
+            self._unreached += 1
+            return self._unreached >= self.policy.first_contact_attempts
+        if isinstance(error, Unreachable | Throttled):
+            # The first answer after a long absence is often a bad one: its time
+            # counts from then.
+            self._answering_badly_since = None
+            if self._away_since is None:
+                self._away_since = now
+            give_up_at = self._away_since + self.policy.give_up_after
+            return now + delay > (
+                give_up_at if self.deadline is None else self.deadline
+            )
+        if self._answering_badly_since is None:
+            self._answering_badly_since = now
+        give_up_at = self._answering_badly_since + self.policy.give_up_after
+        self._answered += 1
+        return self._answered >= self.policy.max_attempts or now + delay > give_up_at
+
+
+@dataclass(slots=True)
+class Retry:
+    """How one service is asked: shared by all its requests, a loop for each."""
+
+    policy: RetryPolicy
+    pace: Pace
+    clock: Clock
+    draw: Callable[[float, float], float] = field(default=random.uniform)
+
+    async def __call__(
+        self,
+        request: Callable[[], Awaitable[T]],
+        *,
+        on_backoff: OnBackoff,
+        deadline: float | None = None,
+    ) -> T:
+        """Ask until there is an answer, a refusal, or no patience left.
+
+        The last failure is raised as itself.
+        """
+        patience = Patience(self.policy, deadline)
+
+        def failure(state: RetryCallState) -> BackendUnavailable:
+            assert state.outcome is not None
+            error = state.outcome.exception()
+            assert isinstance(error, BackendUnavailable)
+            return error
+
+        def wait(state: RetryCallState) -> float:
+            error = failure(state)
+            delay = backoff(
+                state.attempt_number, self.policy, error.retry_after, draw=self.draw
+            )
+            if isinstance(error, Throttled):
+                self.pace.throttle(delay, now=self.clock.elapsed())
+            return delay
+
+        def stop(state: RetryCallState) -> bool:
+            return patience.is_over(
+                failure(state),
+                reached=self.pace.reached,
+                delay=state.upcoming_sleep,
+                now=self.clock.elapsed(),
+            )
+
+        async def announce(state: RetryCallState) -> None:
+            delay = state.upcoming_sleep
+            await on_backoff(state.attempt_number, delay, failure(state))
+
+        async def attempt() -> T:
+            while (delay := self.pace.wait(now=self.clock.elapsed())) > 0:
+                await self.clock.sleep(delay)
+            try:
+                answer = await request()
+            except BackendError as error:
+                self.pace.reached |= not isinstance(error, Unreachable)
+                raise
+            self.pace.reached = True
+            return answer
+
+        # A fresh loop for each request: AsyncRetrying keeps the current attempt on
+        # itself, so two requests in one would see each other's failures.
+        loop = AsyncRetrying(
+            retry=retry_if_exception_type(BackendUnavailable),
+            wait=wait,
+            stop=stop,
+            before_sleep=announce,
+            sleep=self.clock.sleep,
+            reraise=True,
+        )
+        return await loop(attempt)
