@@ -1,0 +1,129 @@
+"""Uploads to write about, and a clock that stands where it is put."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from uploader.journal import SqliteJournal
+from uploader.model import (
+    CompleteIntent,
+    File,
+    FileId,
+    Fingerprint,
+    Identity,
+    Lease,
+    Opened,
+    PartId,
+    Plan,
+    SentPart,
+    UploadId,
+    UploadSpec,
+)
+from uploader.record import Claim
+
+NOW = 1_700_000_000.0
+TTL = 30.0
+MONTH = 30 * 86_400.0
+
+IDENTITY = Identity(
+    service="https://api.example/v1",
+    path=Path("/data/big.bin"),
+    purpose="user_data",
+    filename="big.bin",
+)
+SPEC = UploadSpec(
+    filename="big.bin", purpose="user_data", size=25, mime_type="text/plain"
+)
+FINGERPRINT = Fingerprint(size=25, mtime_ns=1, ctime_ns=2, device=3, inode=4)
+PLAN = Plan.of_sizes([10, 10, 5])
+OPENED = Opened(
+    upload_id=UploadId("upload_1"),
+    created_at=1_700_000_001,
+    expires_at=1_700_003_601,
+    request_id="req_1",
+)
+COMPLETE = CompleteIntent(
+    part_ids=(PartId("part_1"), PartId("part_2"), PartId("part_3")),
+    md5="d41d8cd98f00b204e9800998ecf8427e",
+    asked_at=NOW + 9,
+)
+FILE = File(
+    id=FileId("file_1"),
+    bytes=25,
+    created_at=1_700_000_001,
+    filename="big.bin",
+    purpose="user_data",
+)
+
+
+@dataclass
+class StandingClock:
+    """Time goes on only when a test says so."""
+
+    now: float = NOW
+
+    def wall(self) -> float:
+        return self.now
+
+    def elapsed(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+async def open_journal(
+    path: Path,
+    *,
+    clock: StandingClock | None = None,
+    keep_finished: float = MONTH,
+) -> SqliteJournal:
+    return await SqliteJournal.open(
+        path,
+        clock=clock or StandingClock(),
+        lease_ttl=TTL,
+        keep_finished=keep_finished,
+    )
+
+
+def sent(number: int, part_id: str | None = None) -> SentPart:
+    return SentPart(
+        number=number,
+        part_id=PartId(part_id or f"part_{number}"),
+        digest=f"blake3:{number:064x}",
+        request_id=f"req_{number}",
+        attempts=2,
+        sent_at=NOW + number,
+    )
+
+
+def named(name: str) -> Identity:
+    """Another file, at another path."""
+    return replace(IDENTITY, path=Path("/data") / name, filename=name)
+
+
+async def begin(
+    journal: SqliteJournal, identity: Identity = IDENTITY, *, now: float = NOW
+) -> Claim:
+    spec = replace(SPEC, filename=identity.filename, purpose=identity.purpose)
+    return await journal.begin(identity, spec, FINGERPRINT, PLAN, now=now)
+
+
+async def open_upload(
+    journal: SqliteJournal, lease: Lease, opened: Opened = OPENED, *, now: float = NOW
+) -> None:
+    """Ask and answer create, a second after the twins if there are any."""
+    assert await journal.intend_create(lease, now=now) == 0
+    await journal.record_opened(lease, opened, now=now + 1)
+
+
+async def complete(
+    journal: SqliteJournal, identity: Identity = IDENTITY, file: File = FILE
+) -> Lease:
+    """A whole upload, up to its file."""
+    lease = (await begin(journal, identity)).lease
+    await open_upload(journal, lease)
+    await journal.intend_complete(lease, COMPLETE)
+    await journal.record_file(lease, file, "answered")
+    return lease
