@@ -1,0 +1,24 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.emulator.client import Client
+from uploader.emulator import Emulator
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "emulator"
+
+
+@pytest.fixture
+async def emulator(directory: Path) -> AsyncIterator[Emulator]:
+    async with Emulator(directory) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncIterator[Client]:
+    async with Client(emulator.url) as client:
+        yield client
