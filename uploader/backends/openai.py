@@ -1,0 +1,282 @@
+"""OpenAI's Uploads API, and services compatible with it.
+
+Four POSTs and nothing to ask afterwards: no GET, no list of parts, no digest per
+part, no idempotency key (specification of 2026-08; recordings of 2025-09).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from uploader import __version__
+from uploader.answer import Answer
+from uploader.backend import Body, Capabilities
+from uploader.backends.mime import mime_type
+from uploader.config import Limits, Settings
+from uploader.errors import (
+    RequestRejected,
+    SourceError,
+    UnexpectedAnswer,
+    UploadExpired,
+    UsageError,
+)
+from uploader.http import Headers, Http
+from uploader.model import (
+    File,
+    FileId,
+    Identity,
+    Opened,
+    Part,
+    PartId,
+    PutPart,
+    UploadId,
+    UploadSpec,
+)
+
+PURPOSES: Final = (
+    "assistants",
+    "batch",
+    "evals",
+    "fine-tune",
+    "user_data",
+    "vision",
+)
+"""The union of the specification's enum and the one that the service itself names."""
+
+JSONL_PURPOSES: Final = ("batch", "fine-tune")
+EXPIRES_AFTER: Final = range(3600, 2_592_000 + 1)
+PAGE: Final = 100
+MAX_PAGES: Final = 100
+
+
+class _File(msgspec.Struct):
+    id: str
+    created_at: float
+    filename: str
+    purpose: str
+    # Null while the size is not available yet (reference of 2026-11).
+    bytes: int | None = None
+    status: str | None = None
+    expires_at: float | None = None
+
+
+class _Upload(msgspec.Struct):
+    id: str
+    created_at: float
+    expires_at: float | None = None
+    status: str | None = None
+    file: _File | None = None
+
+
+class _Part(msgspec.Struct):
+    id: str
+
+
+class _Files(msgspec.Struct):
+    data: list[_File]
+    has_more: bool = False
+
+
+class OpenAI:
+    """`uploader.backend.Backend` for `/uploads` and `/files`."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, http: Http, *, service: str, limits: Limits) -> None:
+        self._http = http
+        self.service = service
+        self.limits = limits
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> OpenAI:
+        """Raises `UsageError` for settings that no request could be made with."""
+        http = Http(
+            settings.base_url,
+            _headers(settings),
+            timeouts=settings.timeouts,
+            ca_bundle=settings.ca_bundle,
+        )
+        account = "/".join(filter(None, (settings.organization, settings.project)))
+        service = f"openai {http.base_url}" + (f" {account}" if account else "")
+        return cls(http, service=settings.service or service, limits=Limits())
+
+    def check(self, spec: UploadSpec) -> None:
+        if spec.purpose not in PURPOSES:
+            raise UsageError(
+                f"{spec.purpose!r} is no purpose",
+                hint=f"choose one of {', '.join(PURPOSES)}",
+            )
+        suffix = PurePath(spec.filename).suffix
+        if spec.purpose in JSONL_PURPOSES and suffix != ".jsonl":
+            raise SourceError(
+                f"{spec.filename} does not end in .jsonl; the purpose"
+                f" {spec.purpose} takes nothing else",
+                hint="choose another --purpose, or name it right with --filename",
+            )
+        if spec.expires_after is not None and spec.expires_after not in EXPIRES_AFTER:
+            raise UsageError(
+                f"expires_after is {spec.expires_after} s; the service takes"
+                f" {EXPIRES_AFTER[0]} to {EXPIRES_AFTER[-1]} (1h to 30d)",
+                hint="choose a time in that range, or leave it out",
+            )
+
+    def mime_type(self, filename: str) -> str:
+        return mime_type(filename)
+
+    async def create(self, spec: UploadSpec) -> Opened:
+        body: dict[str, object] = {
+            "filename": spec.filename,
+            "purpose": spec.purpose,
+            "bytes": spec.size,
+            "mime_type": spec.mime_type,
+        }
+        if spec.expires_after is not None:
+            body["expires_after"] = {
+                "anchor": "created_at",
+                "seconds": spec.expires_after,
+            }
+        answer = await self._http.request("create", "POST", "uploads", json=body)
+        upload = answer.decode(_Upload)
+        return Opened(
+            upload_id=UploadId(upload.id),
+            created_at=int(upload.created_at),
+            expires_at=None if upload.expires_at is None else int(upload.expires_at),
+            request_id=answer.request_id,
+        )
+
+    async def put_part(self, opened: Opened, part: Part, body: Body) -> PutPart:
+        operation = f"part {part.number} of {opened.upload_id}"
+        try:
+            answer = await self._http.request(
+                operation, "POST", _at(opened, "parts"), part=body
+            )
+        except RequestRejected as error:
+            if error.status == 404:
+                raise _unseen(opened, error) from error
+            raise
+        return PutPart(
+            part_id=PartId(answer.decode(_Part).id), request_id=answer.request_id
+        )
+
+    async def complete(
+        self, opened: Opened, part_ids: Sequence[PartId], md5: str | None
+    ) -> File:
+        body: dict[str, object] = {"part_ids": list(part_ids)}
+        if md5 is not None:
+            body["md5"] = md5
+        answer = await self._http.request(
+            f"complete {opened.upload_id}",
+            "POST",
+            _at(opened, "complete"),
+            json=body,
+        )
+        upload = answer.decode(_Upload)
+        if upload.id != opened.upload_id or upload.file is None:
+            what = "has no file" if upload.file is None else f"speaks of {upload.id}"
+            raise UnexpectedAnswer(
+                f"complete {opened.upload_id}: HTTP {answer.status}, but the answer"
+                f" {what}",
+                status=answer.status,
+                request_id=answer.request_id,
+            )
+        return _file(upload.file, answer)
+
+    async def find_completed(self, identity: Identity, since: int) -> Sequence[File]:
+        files: list[File] = []
+        query = {"purpose": identity.purpose, "order": "desc", "limit": str(PAGE)}
+        for _ in range(MAX_PAGES):
+            answer = await self._http.request("list files", "GET", "files", query=query)
+            page = answer.decode(_Files)
+            files += (_file(file, answer) for file in page.data)
+            oldest = page.data[-1] if page.data else None
+            if oldest is None or oldest.created_at < since or not page.has_more:
+                return [file for file in files if file.created_at >= since]
+            if query.get("after") == oldest.id:
+                break
+            query["after"] = oldest.id
+        raise UnexpectedAnswer(
+            f"list files: {len(files)} files, and no end before {since}"
+        )
+
+    async def get_file(self, file_id: FileId) -> File:
+        answer = await self._http.request(
+            f"get {file_id}", "GET", f"files/{quote(file_id, safe='')}"
+        )
+        return _file(answer.decode(_File), answer)
+
+    async def cancel(self, opened: Opened) -> None:
+        try:
+            await self._http.request(
+                f"cancel {opened.upload_id}",
+                "POST",
+                _at(opened, "cancel"),
+            )
+        except UploadExpired:
+            return
+        except RequestRejected as error:
+            if error.status != 404:
+                raise
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+
+def _at(opened: Opened, verb: str) -> str:
+    # An id is the service's word, and no more to be trusted in a path than any other.
+    return f"uploads/{quote(opened.upload_id, safe='')}/{verb}"
+
+
+def _file(file: _File, answer: Answer) -> File:
+    return File(
+        id=FileId(file.id),
+        bytes=file.bytes,
+        created_at=int(file.created_at),
+        filename=file.filename,
+        purpose=file.purpose,
+        status=file.status,
+        expires_at=None if file.expires_at is None else int(file.expires_at),
+        request_id=answer.request_id,
+    )
+
+
+def _unseen(opened: Opened, error: RequestRejected) -> RequestRejected:
+    return RequestRejected(
+        f"this key does not see {opened.upload_id}: {error}",
+        hint="was it opened with another key or project? resume with that one",
+        status=error.status,
+    )
+
+
+def _headers(settings: Settings) -> Headers:
+    key = (settings.api_key or "").strip()
+    if not key:
+        raise UsageError(
+            "there is no API key",
+            hint="set OPENAI_API_KEY, or try it without an account: --emulator",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UsageError(
+            "the API key holds characters that no key has",
+            hint="copy it once more into OPENAI_API_KEY",
+        )
+    headers: Mapping[str, str] = {
+        "Authorization": f"Bearer {key}",
+        "Accept": "application/json",
+        "User-Agent": f"uploader/{__version__}",
+        **(
+            {"OpenAI-Organization": settings.organization}
+            if settings.organization
+            else {}
+        ),
+        **({"OpenAI-Project": settings.project} if settings.project else {}),
+    }
+
+    async def current() -> Mapping[str, str]:
+        return headers
+
+    return current
