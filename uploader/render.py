@@ -1,0 +1,255 @@
+"""Events as lines and bars for people, and as JSON for programs.
+
+Results go to stdout, everything for eyes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+
+from uploader import events
+from uploader.answer import printable
+from uploader.errors import UploaderError
+from uploader.model import LocalId, Upload
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+CALM: Final = 10.0
+"""Seconds between two lines about the same upload when nobody watches a bar."""
+
+JSON_PROGRESS: Final = 1.0
+"""Seconds between two `part_progressed` of the same part."""
+
+
+def size(count: float) -> str:
+    """Bytes for people, in powers of 1,024."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"
+
+
+def report(error: UploaderError) -> None:
+    """What went wrong, and what to do next."""
+    click.echo(f"error: {printable(str(error), 2000)}", err=True)
+    if error.hint is not None:
+        click.echo(f"\nhint: {printable(error.hint, 2000)}", err=True)
+
+
+def table(uploads: Sequence[Upload]) -> Iterator[str]:
+    """One line for each upload."""
+    yield f"{'ID':<10}{'STATE':<12}{'PARTS':<12}{'SIZE':<12}FILE"
+    for upload in uploads:
+        parts = f"{len(upload.parts)}/{len(upload.plan.parts)}"
+        note = f"  ({upload.owner})" if upload.owner else ""
+        if upload.file is not None:
+            note += f"  → {upload.file.id}"
+        elif upload.failure:
+            note += f"  ! {upload.failure}"
+        yield (
+            f"{upload.id:<10}{upload.state:<12}{parts:<12}"
+            f"{size(upload.plan.size):<12}{printable(str(upload.identity.path) + note)}"
+        )
+
+
+def as_json(upload: Upload) -> str:
+    """The journal's record of one upload as one JSON object."""
+    return msgspec.json.encode(upload, enc_hook=str).decode()
+
+
+class Quiet:
+    """The file id, and nothing else."""
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.UploadCompleted):
+            click.echo(printable(event.file_id))
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        yield
+
+
+class Json(Quiet):
+    """One object for each event, on stdout."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[LocalId, int], float] = {}
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.PartProgressed):
+            key = (event.upload, event.number)
+            if time.monotonic() - self._told.get(key, 0.0) < JSON_PROGRESS:
+                return
+            self._told[key] = time.monotonic()
+        elif isinstance(event, events.PartSent):
+            self._told.pop((event.upload, event.number), None)
+        click.echo(json.dumps(events.as_json(event)))
+
+
+class Lines(Quiet):
+    """Calm lines, for a log or a pipe."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._sent: dict[LocalId, int] = {}
+        self._size: dict[LocalId, int] = {}
+        self._said_at: dict[LocalId, float] = {}
+
+    def __call__(self, event: events.Event) -> None:
+        text = self._text(event)
+        if text is not None:
+            self.say(f"{event.path.name}: {text}")
+        super().__call__(event)
+
+    def say(self, line: str) -> None:
+        click.echo(printable(line, 2000), err=True)
+
+    def _text(self, event: events.Event) -> str | None:
+        match event:
+            case events.UploadStarted():
+                self._sent[event.upload] = event.recorded
+                self._size[event.upload] = event.size
+                self._said_at[event.upload] = time.monotonic()
+                parts = f"{event.parts} part{'s' * (event.parts > 1)}"
+                if event.recorded_parts:
+                    return f"resumed with {event.recorded_parts} of {parts}"
+                return f"{size(event.size)} in {parts}"
+            case events.PartSent():
+                return self._progress(event)
+            case events.UploadOpened():
+                return f"opened {event.upload_id}" if self._verbose else None
+            case events.UploadCompleted():
+                return f"complete, {size(event.bytes)}, md5 {event.md5 or 'off'}"
+            case _:
+                return told(event)
+
+    def _progress(self, event: events.PartSent) -> str | None:
+        self._sent[event.upload] = self._sent.get(event.upload, 0) + event.size
+        now = time.monotonic()
+        if not self._verbose and now - self._said_at.get(event.upload, 0.0) < CALM:
+            return None
+        self._said_at[event.upload] = now
+        sent, whole = self._sent[event.upload], self._size.get(event.upload, 1)
+        return f"{size(sent)} of {size(whole)} ({100 * sent // whole} %)"
+
+
+def told(event: events.Event) -> str | None:
+    """What a person should hear in any case."""
+    match event:
+        case events.BackingOff():
+            return (
+                f"{event.reason}; attempt {event.attempt} of {event.operation},"
+                f" again in {event.delay:.1f} s"
+            )
+        case events.DeadlineAtRisk():
+            return (
+                f"at {size(event.rate)}/s the rest does not fit into the"
+                f" {event.remaining:.0f} s left; {size(event.needed)}/s are needed"
+            )
+        case events.UploadRestarted():
+            return f"starting over: {event.reason}"
+        case events.SourceReplaced():
+            return "the name leads to another file now; the opened one was sent"
+        case events.OutcomeSought():
+            return f"looking for the file at the service: {event.reason}"
+        case events.UploadCancelled():
+            return "cancelled"
+        case _:
+            return None
+
+
+class Bars(Quiet):
+    """A bar for each file, moving within a part."""
+
+    def __init__(self) -> None:
+        self._progress: Progress
+        self._tasks: dict[LocalId, TaskID] = {}
+        self._parts: dict[LocalId, list[int]] = {}
+        self._done: dict[LocalId, int] = {}
+        self._moving: dict[LocalId, dict[int, int]] = {}
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        from rich import progress
+        from rich.console import Console
+
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=None),
+            progress.TaskProgressColumn(),
+            progress.DownloadColumn(binary_units=True),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(compact=True),
+            progress.TextColumn("{task.fields[parts]}", markup=False),
+            console=Console(stderr=True),
+            speed_estimate_period=10.0,
+        )
+        with self._progress:
+            yield
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.UploadStarted():
+                self._begin(event)
+            case events.PartProgressed():
+                self._moving[event.upload][event.number] = event.sent
+                self._move(event.upload)
+            case events.PartSent():
+                self._moving[event.upload].pop(event.number, None)
+                self._done[event.upload] += event.size
+                self._parts[event.upload][0] += 1
+                self._move(event.upload)
+            case events.UploadRestarted():
+                self._moving[event.upload].clear()
+                self._done[event.upload] = self._parts[event.upload][0] = 0
+                self._move(event.upload)
+        text = told(event)
+        if text is not None:
+            self._progress.console.print(
+                printable(f"{event.path.name}: {text}", 2000), markup=False
+            )
+        super().__call__(event)
+
+    def _begin(self, event: events.UploadStarted) -> None:
+        self._parts[event.upload] = [event.recorded_parts, event.parts]
+        self._done[event.upload] = event.recorded
+        self._moving[event.upload] = {}
+        self._tasks[event.upload] = self._progress.add_task(
+            printable(event.path.name, 40),
+            total=event.size,
+            completed=event.recorded,
+            parts=self._count(event.upload),
+        )
+
+    def _move(self, upload: LocalId) -> None:
+        moving = sum(self._moving[upload].values())
+        self._progress.update(
+            self._tasks[upload],
+            completed=self._done[upload] + moving,
+            parts=self._count(upload),
+        )
+
+    def _count(self, upload: LocalId) -> str:
+        done, parts = self._parts[upload]
+        return f"{done}/{parts} parts"
+
+
+def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Quiet:
+    """The one that suits the flags and what stderr is."""
+    if as_json:
+        return Json()
+    if quiet:
+        return Quiet()
+    if sys.stderr.isatty() and not verbose:
+        return Bars()
+    return Lines(verbose=verbose)
