@@ -1,0 +1,84 @@
+"""The command `uploader` as a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+KEY = "sk-test-0123456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a process left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def last_line(self) -> str:
+        return self.stdout.splitlines()[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Runs `uploader` against one service and one journal."""
+
+    base_url: str
+    journal: Path
+
+    async def start(
+        self, *arguments: str, **environ: str
+    ) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "uploader",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**self._environ(), **environ},
+        )
+
+    async def __call__(self, *arguments: str, **environ: str) -> Done:
+        return await finish(await self.start(*arguments, **environ))
+
+    def _environ(self) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("UPLOADER_", "OPENAI_"))
+        }
+        return {
+            **kept,
+            "OPENAI_API_KEY": KEY,
+            "OPENAI_BASE_URL": self.base_url,
+            "UPLOADER_JOURNAL": str(self.journal),
+            "UPLOADER_CONFIG": os.devnull,
+        }
+
+
+async def finish(process: asyncio.subprocess.Process) -> Done:
+    stdout, stderr = await process.communicate()
+    assert process.returncode is not None
+    return Done(process.returncode, stdout.decode(), stderr.decode())
+
+
+async def files_at(url: str) -> dict[str, bytes]:
+    """Every file of the service at *url*, with its content."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async with session.get(f"{url}/files") as answer:
+            ids = [file["id"] for file in (await answer.json())["data"]]
+        contents = {}
+        for file_id in ids:
+            async with session.get(f"{url}/files/{file_id}/content") as answer:
+                contents[file_id] = await answer.read()
+    return contents

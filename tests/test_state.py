@@ -1,0 +1,72 @@
+import itertools
+
+import pytest
+
+from uploader.model import UploadState
+from uploader.state import TRANSITIONS, Event, IllegalTransition, advance
+
+FINAL = {UploadState.COMPLETED, UploadState.FAILED, UploadState.CANCELLED}
+
+
+def test_every_state_has_a_row() -> None:
+    assert set(TRANSITIONS) == set(UploadState)
+
+
+def test_every_state_can_be_reached_from_planned() -> None:
+    reached = {UploadState.PLANNED}
+    while (
+        fresh := {after for state in reached for after in TRANSITIONS[state].values()}
+        - reached
+    ):
+        reached |= fresh
+
+    assert reached == set(UploadState)
+
+
+def test_every_event_happens_somewhere() -> None:
+    assert {event for row in TRANSITIONS.values() for event in row} == set(Event)
+
+
+def test_nothing_follows_a_final_state_and_only_a_final_one() -> None:
+    assert {state for state, row in TRANSITIONS.items() if not row} == FINAL
+
+
+@pytest.mark.parametrize(
+    ("state", "event"), list(itertools.product(UploadState, Event))
+)
+def test_an_event_without_a_row_is_a_bug(state: UploadState, event: Event) -> None:
+    if event in TRANSITIONS[state]:
+        assert advance(state, event) is TRANSITIONS[state][event]
+        return
+
+    with pytest.raises(IllegalTransition, match=f"{event.name}.*{state}"):
+        advance(state, event)
+
+
+def test_a_file_is_only_recorded_for_an_upload_whose_complete_was_intended() -> None:
+    before = {s for s, row in TRANSITIONS.items() if Event.COMPLETED in row}
+
+    assert before == {UploadState.COMPLETING}
+
+
+def test_an_upload_that_may_be_complete_cannot_be_cancelled() -> None:
+    assert Event.CANCELLED not in TRANSITIONS[UploadState.COMPLETING]
+
+
+def test_the_way_from_planned_to_completed_and_each_way_back() -> None:
+    state = UploadState.PLANNED
+    for event, after in [
+        (Event.OPENED, UploadState.OPEN),
+        (Event.RESTARTED, UploadState.PLANNED),
+        (Event.OPENED, UploadState.OPEN),
+        (Event.COMPLETE_INTENDED, UploadState.COMPLETING),
+        (Event.COMPLETE_INTENDED, UploadState.COMPLETING),
+        (Event.REFUSED, UploadState.OPEN),
+        (Event.COMPLETE_INTENDED, UploadState.COMPLETING),
+        (Event.RESTARTED, UploadState.PLANNED),
+        (Event.OPENED, UploadState.OPEN),
+        (Event.COMPLETE_INTENDED, UploadState.COMPLETING),
+        (Event.COMPLETED, UploadState.COMPLETED),
+    ]:
+        state = advance(state, event)
+        assert state is after
