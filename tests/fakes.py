@@ -60,7 +60,7 @@ RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[No
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[str]:
     """A service on loopback that answers every request with *handler*."""
-    app = web.Application(client_max_size=0)
+    app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     async with TestServer(app) as server:
         yield f"http://127.0.0.1:{server.port}/v1"

@@ -29,9 +29,7 @@ async def read(body: SourceBody) -> bytes:
 
 def sent(part: Part, content: bytes, name: str = "sha256") -> SentPart:
     digest = hashlib.new(name, content[part.offset : part.end]).hexdigest()
-    return SentPart(
-        number=part.number, part_id=PartId("p"), digest=f"{name}:{digest}"
-    )
+    return SentPart(number=part.number, part_id=PartId("p"), digest=f"{name}:{digest}")
 
 
 def all_sent(plan: Plan, content: bytes) -> Mapping[int, SentPart]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -39,14 +41,15 @@ class Answer:
 
     @property
     def request_id(self) -> str | None:
-        return self.headers.get("x-request-id")
+        found = self.headers.get("x-request-id")
+        return None if found is None else printable(found)
 
     def decode(self, kind: type[T]) -> T:
         """The JSON body as *kind*.  Raises `UnexpectedAnswer`."""
         try:
             return msgspec.json.decode(self.body, type=kind, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            kind_sent = self.headers.get("content-type", "no content type")
+            kind_sent = printable(self.headers.get("content-type", "no content type"))
             raise UnexpectedAnswer(
                 f"{self.operation}: HTTP {self.status}, but the answer is not the"
                 f" contract's: {error} ({kind_sent}, {len(self.body)} bytes)",
@@ -64,8 +67,12 @@ def refusal(answer: Answer, *, secret: str) -> BackendError:
     """
     status = answer.status
     code, message = explain(answer)
+    if 300 <= status < 400:
+        message = f"a redirect to {answer.headers.get('location', 'nowhere')}"
+    # Before it is cut to its length, or the beginning of the key could stay.
     if len(secret) > 4:
         message = message.replace(secret, "***")
+    message = printable(message[:2000])
     said = f"{answer.operation}: HTTP {status}" + (f": {message}" if message else "")
 
     def no(kind: type[BackendError], hint: str | None = None) -> BackendError:
@@ -92,27 +99,25 @@ def refusal(answer: Answer, *, secret: str) -> BackendError:
     if status == 410:
         return no(UploadExpired, "start over with a new upload")
     if 300 <= status < 400:
-        place = printable(answer.headers.get("location", "nowhere"))
-        said += f"a redirect to {place}"
         return no(RequestRejected, "the key follows no redirect; set the base URL")
     return no(RequestRejected)
 
 
 def explain(answer: Answer) -> tuple[str | None, str]:
-    """The code and the message of an error body, whatever its shape."""
+    """The code and the message of an error body, whatever its shape, as they came."""
     try:
         found: Any = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         if answer.body.lstrip()[:1] == b"<":
             return None, "a page for browsers, perhaps from a proxy in between"
-        return None, printable(answer.body[:2000].decode("utf-8", "replace"))
+        return None, answer.body.decode("utf-8", "replace")
     if isinstance(found, dict):
-        found = found.get("error", found)
+        found = found.get("error") or found
     if not isinstance(found, dict):
-        return None, printable(str(found))
+        return None, str(found)
     message = found.get("message") or found.get("detail") or ""
     code = found.get("code")
-    return code if isinstance(code, str) else None, printable(str(message))
+    return code if isinstance(code, str) else None, str(message)
 
 
 def printable(text: str, length: int = 300) -> str:
@@ -128,11 +133,16 @@ def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
     """The service's wish in seconds: `retry-after-ms`, seconds, or an HTTP date."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * scale)
+            seconds = float(headers[name]) * scale
         except (KeyError, ValueError):
             continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
     try:
         date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
     except ValueError:
         return None
+    # A date without a zone, as asctime() writes it, is in UTC by RFC 9110.
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
     return max(0.0, date.timestamp() - now)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,13 +210,14 @@ def list_(everything: bool, **options: Any) -> None:
         journal = await open_journal(call.settings)
         try:
             uploads = await journal.uploads(unfinished=not everything)
+            absent = await journal.absent_owners(now=time.time())
         finally:
             await journal.aclose()
         if call.as_json:
             for upload in uploads:
                 click.echo(as_json(upload))
         elif uploads:
-            for line in table(uploads):
+            for line in table(uploads, absent):
                 click.echo(line)
         elif not call.quiet:
             click.echo("nothing is unfinished", err=True)

@@ -93,15 +93,12 @@ class Completion:
 
     async def _look_into(self, error: BackendError) -> None:
         """It said no.  Did it, or one before it, take effect all the same?"""
+        if isinstance(error, UnexpectedAnswer):
+            await self.machine.journal.note_yes(self.run.hold.lease)
         self.run.observe(events.OutcomeSought, reason=str(error))
         file = await self._look_for_file(error, until=self._settled_at(error))
         if file is not None:
             await self.accept(file, f"the list of files, after {error}")
-        elif isinstance(error, UnexpectedAnswer):
-            raise OutcomeUnknown(
-                f"{error}; and the service lists no such file",
-                hint=f"look for it there, then: {self._ways_out()}",
-            ) from error
         else:
             await self._go_on_without(error)
 
@@ -115,6 +112,11 @@ class Completion:
     async def _go_on_without(self, error: BackendError) -> None:
         """There is no file, and *error* is the answer."""
         upload = await self.run.reload()
+        if upload.complete_intent is not None and upload.complete_intent.said_yes:
+            raise OutcomeUnknown(
+                f"{error}; it said yes, but the service lists no such file",
+                hint=f"look for it there, then: {self._ways_out()}",
+            ) from error
         decision = recovery.after_refusal(
             error.status,
             first=self._doubt_since is None,

@@ -36,7 +36,7 @@ from uploader.pacing import Pace
 from uploader.record import Claim, Journal
 from uploader.retry import Retry
 from uploader.run import Machine, Run
-from uploader.scheduler import Scheduler, leading
+from uploader.scheduler import Scheduler, together
 from uploader.source import Source, new_digest
 from uploader.story import Story
 
@@ -253,7 +253,7 @@ class Uploader:
         )
         run = Run(machine, claim.upload, hold)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with together() as group:
                 company = [
                     group.create_task(hold.keep()),
                     group.create_task(self._cut_off()),
@@ -261,16 +261,14 @@ class Uploader:
                 yield run
                 for task in company:
                     task.cancel()
-        except BaseExceptionGroup as failures:
-            error = leading(failures)
-            if isinstance(error, CancelRequested):
-                await Story(run).cancel()
-                error = Interrupted(
-                    "cancelled on request", hint="nothing is left of it"
-                )
-            if isinstance(error, UploaderError):
-                await _note(run, error)
-            raise error from failures
+        except CancelRequested:
+            await Story(run).cancel()
+            raise Interrupted(
+                "cancelled on request", hint="nothing is left of it"
+            ) from None
+        except UploaderError as error:
+            await _note(run, error)
+            raise
         finally:
             await asyncio.shield(machine.journal.release(claim.lease))
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -29,7 +30,6 @@ from uploader.errors import (
     RequestRejected,
     UnexpectedAnswer,
     Unreachable,
-    UploaderError,
     UsageError,
 )
 from uploader.model import MIB
@@ -74,7 +74,7 @@ class Http:
         headers = dict(await self._headers())
         data: Payload | bytes | None = None
         if part is not None:
-            data = PartPayload(part, self._timeouts.progress)
+            data = PartPayload(operation, part, self._timeouts.progress)
         elif json is not None:
             data = msgspec.json.encode(json)
             headers["Content-Type"] = "application/json"
@@ -86,6 +86,8 @@ class Http:
                 params=query,
                 data=data,
                 headers=headers,
+                # Some services refuse a content type that has no content.
+                skip_auto_headers=("Content-Type",) if data is None else None,
                 allow_redirects=False,
             ) as response:
                 body = await _read(response, operation)
@@ -166,7 +168,7 @@ class PartPayload(Payload):
 
     _autoclose = True
 
-    def __init__(self, body: Body, progress: float) -> None:
+    def __init__(self, operation: str, body: Body, progress: float) -> None:
         boundary = secrets.token_hex(16)
         super().__init__(body, content_type=f"multipart/form-data; boundary={boundary}")
         self._head = (
@@ -176,9 +178,11 @@ class PartPayload(Payload):
         ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._size = len(self._head) + body.size + len(self._tail)
+        self._operation = operation
         self._body = body
         self._progress = progress
-        self.failure: UploaderError | None = None
+        self.failure: Exception | None = None
+        """What ended the body; aiohttp hides it in an error of its own."""
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
@@ -187,16 +191,23 @@ class PartPayload(Payload):
         try:
             async with asyncio.timeout(self._progress) as stall:
                 await writer.write(self._head)
-                async for chunk in self._body.chunks():
+                async for chunk in self._chunks():
                     await writer.write(chunk)
                     stall.reschedule(loop.time() + self._progress)
                 await writer.write(self._tail)
         except TimeoutError:
-            self.failure = BackendUnavailable(
-                f"nothing moved for {self._progress:g} s; the connection was given up"
-            )
+            if stall.expired():
+                self.failure = BackendUnavailable(
+                    f"{self._operation}: nothing moved for {self._progress:g} s;"
+                    " the connection was given up"
+                )
             raise
-        except UploaderError as error:
+
+    async def _chunks(self) -> AsyncIterator[bytes | bytearray]:
+        try:
+            async for chunk in self._body.chunks():
+                yield chunk
+        except Exception as error:
             self.failure = error
             raise
 
@@ -216,14 +227,20 @@ def parse_url(text: str) -> URL:
     except ValueError:
         valid = False
     if not valid:
-        raise UsageError(f"{text!r} is no base URL", hint=hint)
+        # What stands before an @ may be a password.
+        shown = re.sub(r"^(\w+://)?.*@", r"\1***@", text)
+        raise UsageError(f"{shown!r} is no base URL", hint=hint)
     if url.user or url.password:
         raise UsageError(
             f"the base URL for {url.host} holds credentials",
             hint="leave them out and set the key as OPENAI_API_KEY",
         )
     if url.query_string or url.fragment:
-        raise UsageError(f"{text!r} has a query or a fragment", hint=hint)
+        # A query may hold a key.
+        raise UsageError(
+            f"a query or a fragment follows {url.with_query(None).with_fragment(None)}",
+            hint=hint,
+        )
     return url
 
 

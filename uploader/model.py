@@ -176,6 +176,8 @@ class CompleteIntent:
     part_ids: tuple[PartId, ...]
     md5: str | None
     asked_at: float
+    said_yes: bool = False
+    """An answer said that it is done, but not which file came of it."""
 
 
 class UploadState(StrEnum):
@@ -227,7 +229,7 @@ class Upload:
     delivered_at: float | None = None
     failure: str | None = None
     owner: str | None = None
-    """Who holds the lease, in words for people; None when nobody does."""
+    """Who took the lease and did not let go, in words for people; it may be dead."""
 
     @property
     def sent_bytes(self) -> int:

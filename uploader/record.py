@@ -116,6 +116,10 @@ class Journal(Protocol):
         """Record that `complete` is about to be asked with exactly this body."""
         ...
 
+    async def note_yes(self, lease: Lease) -> None:
+        """`complete` answered that it is done, but without a file."""
+        ...
+
     async def record_refusal(self, lease: Lease, evidence: str) -> None:
         """`complete` certainly had no effect; the upload is open again."""
         ...
@@ -151,6 +155,10 @@ class Journal(Protocol):
 
     async def uploads(self, *, unfinished: bool = False) -> Sequence[Upload]:
         """All uploads, oldest first."""
+        ...
+
+    async def absent_owners(self, *, now: float) -> Collection[str]:
+        """Those `Upload.owner` who hold nothing any more: dead, or not heard of."""
         ...
 
     async def find(self, name: str) -> Upload:

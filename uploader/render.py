@@ -9,7 +9,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -46,12 +46,14 @@ def report(error: UploaderError) -> None:
         click.echo(f"\nhint: {printable(error.hint, 2000)}", err=True)
 
 
-def table(uploads: Sequence[Upload]) -> Iterator[str]:
-    """One line for each upload."""
+def table(uploads: Sequence[Upload], absent: Collection[str]) -> Iterator[str]:
+    """One line for each upload; *absent* owners are not worth a word."""
     yield f"{'ID':<10}{'STATE':<12}{'PARTS':<12}{'SIZE':<12}FILE"
     for upload in uploads:
         parts = f"{len(upload.parts)}/{len(upload.plan.parts)}"
-        note = f"  ({upload.owner})" if upload.owner else ""
+        note = ""
+        if upload.owner and upload.owner not in absent:
+            note += f"  ({upload.owner})"
         if upload.file is not None:
             note += f"  → {upload.file.id}"
         elif upload.failure:

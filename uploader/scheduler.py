@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from uploader.errors import Interrupted, UploaderError
@@ -80,7 +81,7 @@ class Scheduler:
         parts holds a handful of tasks.  The first part to fail stops the others; what
         they recorded stays recorded.  Raises `Interrupted` when draining left parts.
         """
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             for part in parts:
                 await self.slots.acquire(urgent)
                 if self.is_draining:
@@ -92,19 +93,25 @@ class Scheduler:
             raise Interrupted("stopped before all parts were sent")
 
 
-def leading(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that a group stands for: the first expected one, unless there is a bug.
+@contextlib.asynccontextmanager
+async def together() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that fails with one error.
 
-    Tasks of a group fail together, and a caller wants to know of one cause.
+    Its tasks fail together, and a caller wants to know of one cause: the first
+    expected error, unless there is a bug among them.
     """
-    flat = list(_flatten(failures))
-    bugs = [error for error in flat if not isinstance(error, UploaderError)]
-    return (bugs or flat)[0]
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        flat = list(_flatten(failures))
+        bugs = [error for error in flat if not isinstance(error, UploaderError)]
+        raise (bugs or flat)[0] from failures
 
 
 def _flatten(
     failures: BaseExceptionGroup[BaseException],
-) -> Iterable[BaseException]:
+) -> Iterator[BaseException]:
     for error in failures.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _flatten(error)

@@ -42,19 +42,14 @@ def new_digest(name: str) -> Digest:
         from blake3 import blake3
 
         return blake3()
-    # SHAKE has no length of its own, so it has no plain hexdigest().
-    if not name.startswith("shake"):
+    # SHAKE has no length of its own, so there is no plain hexdigest() of it.
+    if not name.lower().startswith("shake"):
         with contextlib.suppress(ValueError):
             return hashlib.new(name, usedforsecurity=False)
-    known = ", ".join(
-        sorted(
-            known
-            for known in {"blake3", *hashlib.algorithms_guaranteed}
-            if not known.startswith("shake")
-        )
-    )
+    usable = {"blake3", *hashlib.algorithms_guaranteed} - {"shake_128", "shake_256"}
     raise UsageError(
-        f"{name!r} is no digest known here", hint=f"choose one of {known}, or off"
+        f"{name!r} is no digest known here",
+        hint=f"choose one of {', '.join(sorted(usable))}, or off",
     )
 
 

@@ -8,7 +8,6 @@ harmless.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Mapping
 from typing import assert_never
@@ -31,6 +30,7 @@ from uploader.model import (
     UploadState,
 )
 from uploader.run import Run
+from uploader.scheduler import together
 from uploader.source import Source
 from uploader.worker import Worker
 
@@ -163,7 +163,7 @@ class Story:
 
         self._look_at_deadline(sent, since=start)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with together() as group:
                 whole = group.create_task(
                     source.digest(upload.plan, upload.parts, md5=settings.md5 != "off")
                 )

@@ -30,12 +30,19 @@ from tests.journal.nouns import (
 from uploader.errors import UsageError
 from uploader.journal import SqliteJournal
 from uploader.model import FileId, Identity, Plan, Upload, UploadId, UploadState
+from uploader.record import Journal
 from uploader.state import IllegalTransition
 
 
 async def only(journal: SqliteJournal) -> Upload:
     [upload] = await journal.uploads()
     return upload
+
+
+async def test_the_sqlite_journal_is_a_journal(journal: SqliteJournal) -> None:
+    contract: Journal = journal
+
+    assert await contract.uploads() == []
 
 
 async def test_a_new_upload_is_planned_and_is_as_it_was_given(
@@ -414,11 +421,24 @@ async def test_a_complete_that_was_given_up_still_claims_its_create(
 async def test_an_upload_claims_nothing_from_itself_nor_from_other_services(
     journal: SqliteJournal,
 ) -> None:
-    lease = await complete(journal)
     elsewhere = replace(IDENTITY, service="elsewhere")
     await complete(journal, elsewhere, replace(FILE, id=FileId("file_2")))
+    me = (await begin(journal)).lease
+    await open_upload(journal, me)
+    await journal.intend_complete(me, COMPLETE)
 
-    assert await journal.claimed_files(IDENTITY.service, lease.upload) == (set(), set())
+    assert await journal.claimed_files(IDENTITY.service, me.upload) == (set(), set())
+
+
+async def test_creates_of_files_with_other_names_are_not_claimed(
+    journal: SqliteJournal,
+) -> None:
+    another = (await begin(journal, named("another.bin"))).lease
+    await open_upload(journal, another)
+    await journal.intend_complete(another, COMPLETE)
+    me = (await begin(journal)).upload
+
+    assert await journal.claimed_files(IDENTITY.service, me.id) == (set(), set())
 
 
 async def test_an_upload_is_found_by_the_beginning_of_its_id(

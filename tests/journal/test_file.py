@@ -202,7 +202,7 @@ async def test_processes_that_make_the_journal_together_all_succeed(
 ) -> None:
     processes = [start() for _ in range(4)]
 
-    for attempt in range(25):
+    for attempt in range(20):
         path = tmp_path / f"{attempt}.db"
         for process in processes:
             process.tell(f"open {path}")
@@ -220,7 +220,7 @@ async def test_one_upload_is_begun_by_one_of_many_processes(
     for process in processes:
         process.do(f"open {path}")
 
-    for attempt in range(25):
+    for attempt in range(10):
         for process in processes:
             process.tell(f"begin {attempt}")
         answers = [process.hear() for process in processes]

@@ -110,6 +110,23 @@ async def test_what_a_failing_item_did_before_it_failed_is_undone(
     assert await writer.read(notes) == ["kept"]
 
 
+async def test_when_sqlite_gives_up_the_transaction_everybody_is_told_why(
+    writer: Writer,
+) -> None:
+    await writer.write(note("once"))
+
+    results = await asyncio.gather(
+        writer.write(note("with it")),
+        writer.write(
+            lambda db: db.execute("INSERT OR ROLLBACK INTO notes VALUES ('once')")
+        ),
+        return_exceptions=True,
+    )
+
+    assert all("UNIQUE constraint failed" in str(result) for result in results)
+    assert await writer.read(notes) == ["once"]
+
+
 async def test_no_error_of_sqlite_leaves_the_package(writer: Writer) -> None:
     await writer.write(note("once"))
 

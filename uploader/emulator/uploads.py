@@ -182,8 +182,8 @@ async def _make_file(call: Call, asked: CompleteUpload) -> tuple[Upload, File]:
     with call.store.transaction() as db:
         upload, chosen = _ready(db, call, asked)
     if asked.md5 is not UNSET and upload.size is not None:
-        paths = [call.store.content(part.content) for part in chosen]
-        check_md5(asked.md5, await asyncio.to_thread(_md5, paths), call.switches)
+        digest = await _digest(call, asked, chosen)
+        check_md5(asked.md5, digest, call.switches)
     with call.store.transaction() as db:
         upload, chosen = _ready(db, call, asked)
         file = _file_of(call, upload, chosen)
@@ -193,6 +193,17 @@ async def _make_file(call: Call, asked: CompleteUpload) -> tuple[Upload, File]:
         unlisted = {part.content for part in records.parts_of(db, upload.id)} - kept
     call.store.drop(unlisted)
     return dataclasses.replace(upload, status="completed", file_id=file.id), file
+
+
+async def _digest(call: Call, asked: CompleteUpload, chosen: Iterable[Part]) -> bytes:
+    paths = [call.store.content(part.content) for part in chosen]
+    try:
+        return await asyncio.to_thread(_md5, paths)
+    except FileNotFoundError:
+        # Cancelled or completed beside this request: then that is the answer.
+        with call.store.transaction() as db:
+            _ready(db, call, asked)
+        raise
 
 
 def _ready(

@@ -98,6 +98,11 @@ ANSWER_COMPLETE = """
      WHERE id = (SELECT completing FROM uploads WHERE id = :upload)
 """
 
+SAY_YES = f"""
+    UPDATE intents SET evidence = 'it said yes'
+     WHERE id = (SELECT completing FROM uploads WHERE {HELD})
+"""
+
 REFUSE = f"UPDATE uploads SET state = :state, completing = NULL WHERE {HELD}"
 COMPLETE = f"UPDATE uploads SET state = :state, failure = NULL WHERE {HELD}"
 RECORD_FILE = "INSERT INTO files (upload, id, file) VALUES (:upload, :id, :file)"
@@ -190,6 +195,10 @@ def intend_complete(db: Database, lease: Lease, intent: CompleteIntent) -> None:
     sql = ASK_COMPLETE_AGAIN if again else INTEND_COMPLETE
     [[completing]] = db.execute(sql, asked).fetchall()
     _write(db, lease, COMPLETING, state=state, completing=completing)
+
+
+def note_yes(db: Database, lease: Lease) -> None:
+    _write(db, lease, SAY_YES)
 
 
 def record_refusal(db: Database, lease: Lease, evidence: str, *, now: float) -> None:

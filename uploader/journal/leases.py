@@ -52,7 +52,15 @@ INSERT_UPLOAD = """
     )
 """
 
-LEASE = "SELECT path, lease_owner, lease_host, lease_pid, lease_expires_at FROM uploads WHERE id = ?"
+HOLDERS = """
+    SELECT DISTINCT lease_owner, lease_host, lease_pid, lease_expires_at FROM uploads
+     WHERE finished_at IS NULL AND lease_owner IS NOT NULL
+"""
+
+LEASE = """
+    SELECT path, lease_owner, lease_host, lease_pid, lease_expires_at
+      FROM uploads WHERE id = ?
+"""
 
 # Parts that the owner before had in flight may have arrived.
 CLAIM = """
@@ -70,11 +78,13 @@ RENEW = f"""
     RETURNING cancel_requested
 """
 
-NOBODY = (
-    "lease_owner = NULL, lease_host = NULL, lease_pid = NULL, lease_expires_at = NULL"
-)
-RELEASE = f"UPDATE uploads SET {NOBODY} WHERE {HELD}"
-RELEASE_ALL = f"UPDATE uploads SET {NOBODY} WHERE lease_owner = ?"
+RELEASED = """
+    UPDATE uploads
+       SET lease_owner = NULL, lease_host = NULL, lease_pid = NULL,
+           lease_expires_at = NULL
+"""
+RELEASE = f"{RELEASED} WHERE {HELD}"
+RELEASE_ALL = f"{RELEASED} WHERE lease_owner = ?"
 
 
 def values_of(lease: Lease) -> dict[str, object]:
@@ -161,16 +171,29 @@ def release_all(db: Database, owner: Owner) -> None:
     db.execute(RELEASE_ALL, [owner.id])
 
 
-def _refuse_while_owned(row: sqlite3.Row, owner: Owner, now: float) -> None:
-    holder = row["lease_owner"]
+def absent(db: Database, owner: Owner, *, now: float) -> frozenset[str]:
+    """Name the owners on record who hold nothing any more, in words for people."""
+    return frozenset(
+        described(row["lease_host"], row["lease_pid"])
+        for row in db.execute(HOLDERS).fetchall()
+        if not _holds(row, owner, now)
+    )
+
+
+def _holds(row: sqlite3.Row, owner: Owner, now: float) -> bool:
     # A stopped process keeps its lock, but nobody heard of it for the whole lease.
-    if holder is None or row["lease_expires_at"] <= now:
+    if row["lease_owner"] is None or row["lease_expires_at"] <= now:
+        return False
+    return row["lease_host"] != owner.host or owner.is_alive(row["lease_owner"])
+
+
+def _refuse_while_owned(row: sqlite3.Row, owner: Owner, now: float) -> None:
+    if not _holds(row, owner, now):
         return
-    subject = os.fsdecode(row["path"])
-    if holder == owner.id:
-        raise UploadOwned(subject, "this process")
-    if row["lease_host"] != owner.host or owner.is_alive(holder):
-        raise UploadOwned(subject, described(row["lease_host"], row["lease_pid"]))
+    name = described(row["lease_host"], row["lease_pid"])
+    if row["lease_owner"] == owner.id:
+        name = "this process"
+    raise UploadOwned(os.fsdecode(row["path"]), name)
 
 
 def _new_id(db: Database) -> LocalId:

@@ -30,6 +30,7 @@ UPLOADS = """
            opening.asked_at, opening.upload_id, opening.expires_at,
            opening.created_at AS opened_at, opening.request_id,
            completing.asked_at AS complete_asked_at, completing.body,
+           completing.outcome IS NULL AND completing.evidence IS NOT NULL AS said_yes,
            files.file
       FROM uploads
       LEFT JOIN intents AS opening ON opening.id = uploads.opening
@@ -151,6 +152,7 @@ def _complete_intent_of(row: sqlite3.Row) -> CompleteIntent | None:
         part_ids=tuple(PartId(part_id) for part_id in body["part_ids"]),
         md5=body["md5"],
         asked_at=row["complete_asked_at"],
+        said_yes=bool(row["said_yes"]),
     )
 
 

@@ -192,11 +192,12 @@ def _make(path: Path) -> None:
 
 
 def _refuse_strangers(db: Database, path: Path) -> None:
-    [[application]] = db.execute("PRAGMA application_id").fetchall()
-    if application == APPLICATION_ID:
-        return
+    # In this order: a process that makes the journal just now commits its tables
+    # together with the id, so tables without the id are not ours.
     [[objects]] = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
-    if application or objects:
+    [[application]] = db.execute("PRAGMA application_id").fetchall()
+    is_empty = objects == 0 and application == 0
+    if application != APPLICATION_ID and not is_empty:
         raise JournalError(
             f"{path} is a database of another application",
             hint="nothing in it was touched; name another file as journal",
@@ -206,22 +207,18 @@ def _refuse_strangers(db: Database, path: Path) -> None:
 def _write_ahead(db: Database) -> None:
     """Switch to WAL, once in the life of the file.
 
-    Unlike everything else SQLite does not wait here while another process does the
-    same, but fails at once.
+    Here alone SQLite does not wait for another process that does the same.
     """
     until = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if (
-                error.sqlite_errorcode != sqlite3.SQLITE_BUSY
-                or time.monotonic() > until
-            ):
-                raise
-            time.sleep(0.01)
-        else:
             return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _migrate(db: Database) -> None:
@@ -232,10 +229,12 @@ def _migrate(db: Database) -> None:
     with transaction(db, writes=True):
         MIGRATIONS.apply(db)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _refuse_newer(db: Database, path: Path) -> None:
-    applied = len(MIGRATIONS.applied(db))
+    [[noted]] = db.execute("PRAGMA user_version").fetchall()
+    applied = max(noted, len(MIGRATIONS.applied(db)))
     if applied > SCHEMA_VERSION:
         raise JournalError(
             f"{path} has schema version {applied}; this program knows"

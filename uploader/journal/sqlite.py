@@ -17,7 +17,8 @@ from sqlite_utils import Database
 
 from uploader.clock import Clock
 from uploader.errors import JournalError, UsageError
-from uploader.journal import facts, leases, queries
+from uploader.journal import facts, queries
+from uploader.journal.leases import absent, begin, claim, release, release_all, renew
 from uploader.journal.owners import Owner
 from uploader.journal.writer import Work, Writer
 from uploader.model import (
@@ -93,7 +94,7 @@ class SqliteJournal:
     ) -> Claim:
         return await self._claim(
             partial(
-                leases.begin,
+                begin,
                 identity=identity,
                 spec=spec,
                 fingerprint=fingerprint,
@@ -107,7 +108,7 @@ class SqliteJournal:
     async def take(self, upload: LocalId, *, now: float) -> Claim:
         return await self._claim(
             partial(
-                leases.claim,
+                claim,
                 upload=upload,
                 owner=self._owner,
                 now=now,
@@ -115,14 +116,14 @@ class SqliteJournal:
             )
         )
 
-    async def renew(self, held: Sequence[Lease], *, now: float) -> Heartbeat:
+    async def renew(self, leases: Sequence[Lease], *, now: float) -> Heartbeat:
         expires_at = now + self._lease_ttl
         return await self._writer.write(
-            lambda db: leases.renew(db, held, expires_at=expires_at)
+            lambda db: renew(db, leases, expires_at=expires_at)
         )
 
     async def release(self, lease: Lease) -> None:
-        await self._writer.write(lambda db: leases.release(db, lease))
+        await self._writer.write(lambda db: release(db, lease))
 
     async def intend_create(self, lease: Lease, *, now: float) -> float:
         return await self._writer.write(
@@ -150,6 +151,9 @@ class SqliteJournal:
 
     async def intend_complete(self, lease: Lease, intent: CompleteIntent) -> None:
         await self._writer.write(lambda db: facts.intend_complete(db, lease, intent))
+
+    async def note_yes(self, lease: Lease) -> None:
+        await self._writer.write(lambda db: facts.note_yes(db, lease))
 
     async def record_refusal(self, lease: Lease, evidence: str) -> None:
         now = self._clock.wall()
@@ -190,6 +194,9 @@ class SqliteJournal:
             lambda db: queries.uploads(db, unfinished=unfinished)
         )
 
+    async def absent_owners(self, *, now: float) -> Collection[str]:
+        return await self._writer.write(lambda db: absent(db, self._owner, now=now))
+
     async def find(self, name: str) -> Upload:
         return await self._writer.read(lambda db: queries.find(db, name))
 
@@ -221,7 +228,7 @@ class SqliteJournal:
             return
         self._closed = True
         try:
-            await self._writer.write(lambda db: leases.release_all(db, self._owner))
+            await self._writer.write(lambda db: release_all(db, self._owner))
         finally:
             await self._writer.aclose()
             self._owner.vanish()
@@ -231,19 +238,19 @@ class SqliteJournal:
 
         A lease that its asker never got would keep everybody else waiting.
         """
-        claim = self._writer.submit(work)
+        claiming = self._writer.submit(work)
         try:
-            return await asyncio.shield(claim)
+            return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            claim.add_done_callback(self._give_back)
+            claiming.add_done_callback(self._give_back)
             raise
 
-    def _give_back(self, claim: asyncio.Future[Claim]) -> None:
-        if claim.exception() is None:
+    def _give_back(self, claiming: asyncio.Future[Claim]) -> None:
+        if claiming.exception() is None:
+            lease = claiming.result().lease
             # A journal that is closing releases all its leases anyway.
             with contextlib.suppress(JournalError):
-                lease = claim.result().lease
-                self._writer.submit(lambda db: leases.release(db, lease))
+                self._writer.submit(lambda db: release(db, lease))
 
 
 def _request_cancel(db: Database, upload: LocalId) -> None:
