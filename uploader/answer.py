@@ -65,42 +65,43 @@ def refusal(answer: Answer, *, secret: str) -> BackendError:
     retry headers as the official SDKs obey them.  *secret* is blotted out in case
     the service repeats it.
     """
-    status = answer.status
     code, message = explain(answer)
-    if 300 <= status < 400:
+    if 300 <= answer.status < 400:
         message = f"a redirect to {answer.headers.get('location', 'nowhere')}"
     # Before it is cut to its length, or the beginning of the key could stay.
     if len(secret) > 4:
         message = message.replace(secret, "***")
     message = printable(message[:2000])
-    said = f"{answer.operation}: HTTP {status}" + (f": {message}" if message else "")
-
-    def no(kind: type[BackendError], hint: str | None = None) -> BackendError:
-        return kind(said, hint=hint, status=status, request_id=answer.request_id)
-
-    def later(kind: type[BackendUnavailable]) -> BackendError:
+    said = f"{answer.operation}: HTTP {answer.status}{message and ': '}{message}"
+    kind, hint = _meaning(answer, code)
+    known = {"hint": hint, "request_id": answer.request_id}
+    if issubclass(kind, BackendUnavailable):
         return kind(
             said,
-            status=status,
-            request_id=answer.request_id,
+            **known,
+            status=answer.status,
             retry_after=retry_after(answer.headers, now=time.time()),
             effect_possible=kind is not Throttled,
         )
+    return kind(said, **known, status=answer.status)
 
-    wish = answer.headers.get("x-should-retry", "").lower()
+
+def _meaning(answer: Answer, code: str | None) -> tuple[type[BackendError], str | None]:
+    """The kind of error, and a hint where the kind's own says too little."""
+    status, wish = answer.status, answer.headers.get("x-should-retry", "").lower()
     if status in (401, 403, 407):
-        return no(CredentialsRefused, "check the key, its project and its permissions")
+        return CredentialsRefused, "check the key, its project and its permissions"
     if status == 429 and code in QUOTA_CODES:
-        return no(CredentialsRefused, "the account has no quota left; see its billing")
+        return CredentialsRefused, "the account has no quota left; see its billing"
     if status == 429 and wish != "false":
-        return later(Throttled)
+        return Throttled, None
     if (status >= 500 or status == 408 or wish == "true") and wish != "false":
-        return later(BackendUnavailable)
+        return BackendUnavailable, None
     if status == 410:
-        return no(UploadExpired, "start over with a new upload")
+        return UploadExpired, "start over with a new upload"
     if 300 <= status < 400:
-        return no(RequestRejected, "the key follows no redirect; set the base URL")
-    return no(RequestRejected)
+        return RequestRejected, "the key follows no redirect; set the base URL"
+    return RequestRejected, None
 
 
 def explain(answer: Answer) -> tuple[str | None, str]:

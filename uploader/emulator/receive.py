@@ -49,8 +49,8 @@ class Arrival:
             async for chunk in chunks:
                 batch += chunk
                 if len(batch) >= BATCH:
-                    await asyncio.to_thread(self._write, batch, limit)
-                    batch = bytearray()
+                    full, batch = batch, bytearray()
+                    await asyncio.to_thread(self._write, full, limit)
         finally:
             # Also of a request that breaks off the account has every byte.
             self._write(batch, limit)
