@@ -148,8 +148,11 @@ async def test_a_part_is_one_file_field_for_those_who_parse_it() -> None:
     seen = []
 
     async def handler(request: web.Request) -> web.Response:
-        async for field in await request.multipart():
-            seen.append((field.name, field.filename, await field.read()))
+        form = await request.post()
+        for name, field in form.items():
+            assert isinstance(field, web.FileField)
+            seen.append((name, field.filename, field.file.read()))
+            field.file.close()
         return web.json_response({})
 
     async with serving(handler) as url:

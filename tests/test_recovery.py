@@ -87,7 +87,7 @@ def test_a_verdict_is_no_more_certain_than_its_evidence(
 
 def test_a_file_that_another_upload_explains_is_no_evidence() -> None:
     claimed = judge(SPEC, OPENED, [FILE], claimed={FILE.id}, twins=())
-    rest = judge(SPEC, OPENED, [FILE, found(**OTHER)], claimed={"file-2"}, twins=())
+    rest = judge(SPEC, OPENED, [FILE, found(**OTHER)], claimed={OTHER["id"]}, twins=())
 
     assert claimed.verdict is Verdict.NONE
     assert (rest.verdict, rest.evidence) == (Verdict.PROVEN, (FILE,))

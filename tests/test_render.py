@@ -26,7 +26,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     return clock
 
 
-def event(kind: type[events.Event], name: str = "big.bin", **fields: Any) -> Any:
+def event(
+    kind: type[events.Event], name: str = "big.bin", **fields: Any
+) -> events.Event:
     return kind(upload=ID, path=Path("/data") / name, **fields)
 
 

@@ -313,7 +313,7 @@ async def test_two_requests_at_once_do_not_see_each_others_failures(
 
     said = await asyncio.gather(failing("left"), failing("right"))
 
-    assert said == ["left", "right"]
+    assert list(said) == ["left", "right"]
     for error in errors.values():
         attempts = [n for n, _, told in service.backoffs if told is error]
         assert attempts == [1, 2, 3, 4, 5, 6, 7]

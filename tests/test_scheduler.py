@@ -330,10 +330,12 @@ async def test_a_group_whose_owner_fails_stops_its_tasks() -> None:
         finally:
             stopped.set()
 
-    with pytest.raises(RequestRejected):
+    async def own() -> None:
         async with together() as group:
             group.create_task(run())
             await settle()
             raise RequestRejected("no")
 
+    with pytest.raises(RequestRejected):
+        await own()
     assert stopped.is_set()

@@ -193,12 +193,12 @@ class OpenAI:
             answer = await self._http.request("list files", "GET", "files", query=query)
             page = answer.decode(_Files)
             files += (_file(file, answer) for file in page.data)
-            oldest = page.data[-1] if page.data else None
-            if oldest is None or oldest.created_at < since or not page.has_more:
+            last = page.data[-1] if page.data else None
+            if last is None or not page.has_more or _is_past(since, files):
                 return [file for file in files if file.created_at >= since]
-            if query.get("after") == oldest.id:
+            if query.get("after") == last.id:
                 break
-            query["after"] = oldest.id
+            query["after"] = last.id
         raise UnexpectedAnswer(
             f"list files: {len(files)} files, and no end before {since}"
         )
@@ -226,6 +226,16 @@ class OpenAI:
         await self._http.aclose()
 
 
+def _is_past(since: int, files: Sequence[File]) -> bool:
+    """Whether everything that follows *files* is older than *since*.
+
+    Some services do not look at `order`, so a list has to show that it descends.
+    """
+    times = [file.created_at for file in files]
+    descends = times[0] > times[-1] and times == sorted(times, reverse=True)
+    return descends and times[-1] < since
+
+
 def _at(opened: Opened, verb: str) -> str:
     # An id is the service's word, and no more to be trusted in a path than any other.
     return f"uploads/{quote(opened.upload_id, safe='')}/{verb}"
@@ -245,11 +255,14 @@ def _file(file: _File, answer: Answer) -> File:
 
 
 def _unseen(opened: Opened, error: RequestRejected) -> RequestRejected:
-    return RequestRejected(
+    unseen = RequestRejected(
         f"this key does not see {opened.upload_id}: {error}",
         hint="was it opened with another key or project? resume with that one",
         status=error.status,
     )
+    # Not as an argument: *error* names the request already.
+    unseen.request_id = error.request_id
+    return unseen
 
 
 def _headers(settings: Settings) -> Headers:
