@@ -21,7 +21,7 @@ def nobodys_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(variable.lower(), raising=False)
     for variable in list(os.environ):
-        if variable.startswith(("UPLOADER_", "OPENAI_")):
+        if variable.startswith(("UPLOADER_", "OPENAI_", "AZURE_")):
             monkeypatch.delenv(variable)
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))

@@ -93,7 +93,7 @@ async def test_the_options_reach_the_service(
         *("--mime-type", "text/plain", "--expires-after", "7d", "--md5", "off"),
     )
 
-    create, _, complete = emulator.account().requests
+    create, _, complete, _ = emulator.account().requests
     assert create.body == {
         "filename": "a b.txt",
         "purpose": "user_data",

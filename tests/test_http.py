@@ -375,7 +375,11 @@ async def test_a_part_may_take_long_as_long_as_it_moves() -> None:
                 await asyncio.sleep(0.05)
                 yield chunk
 
-    async with serving(yes) as url:
+    async def read_first(request: web.Request) -> web.Response:
+        await request.read()
+        return await yes(request)
+
+    async with serving(read_first) as url:
         answer = await put(url, Slow(*[b"x"] * 6), Timeouts(progress=0.2))
 
     assert answer.status == 200

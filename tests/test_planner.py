@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from uploader.config import Limits
@@ -45,6 +45,7 @@ def test_parts_of_a_wanted_size_tile_the_file_within_the_limits(
 
 
 # Real sizes, but sizes above 2**53 bytes too, where floats lose bytes.
+@example(10**18 + 1, 8)
 @given(
     st.one_of(st.integers(1, 8 * GIB), st.integers(2**53, 2**60)), st.integers(1, 64)
 )

@@ -215,6 +215,16 @@ async def test_failures_to_connect_do_not_use_up_the_attempts(
     assert await service.ask(*away, *bad, deadline=3600.0) == "answer"
 
 
+async def test_what_came_before_the_network_went_away_does_not_count_as_time(
+    service: Service,
+) -> None:
+    bad, away = BackendUnavailable("502"), [Unreachable("no route")] * 20
+
+    assert await service.ask(bad, *away, bad, deadline=3600.0) == "answer"
+
+    assert service.clock.elapsed() > POLICY.give_up_after
+
+
 async def test_while_nothing_ever_answered_three_attempts_are_enough(
     clock: FakeClock,
 ) -> None:
@@ -267,24 +277,21 @@ async def test_a_429_makes_other_requests_of_the_same_pace_wait(
     pace = Pace(reached=True)
     throttled, other = Service(clock, pace=pace), Service(clock, pace=pace)
     stranger = Service(clock)
-    told = asyncio.Event()
+    failures = [Throttled("429", retry_after=30.0)]
 
-    async def once() -> str:
-        if not told.is_set():
-            told.set()
-            raise Throttled("429", retry_after=30.0)
+    async def request() -> str:
+        if failures:
+            raise failures.pop()
         return "answer"
 
-    async def later() -> None:
-        await told.wait()
+    async def ask_the_others(*_: object) -> None:
         await stranger.ask()
         await other.ask()
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(throttled.ask_with(once))
-        group.create_task(later())
+    await throttled.retry(request, on_backoff=ask_the_others)
 
-    assert other.asked_at[0] >= 30.5
+    assert stranger.asked_at == [0.0]
+    assert other.asked_at == [30.5]
 
 
 async def test_a_503_makes_nobody_else_wait(clock: FakeClock) -> None:

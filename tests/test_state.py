@@ -5,7 +5,7 @@ import pytest
 from uploader.model import UploadState
 from uploader.state import TRANSITIONS, Event, IllegalTransition, advance
 
-FINAL = {UploadState.COMPLETED, UploadState.FAILED, UploadState.CANCELLED}
+FINAL = {UploadState.FAILED, UploadState.CANCELLED}
 
 
 def test_every_state_has_a_row() -> None:
@@ -29,6 +29,10 @@ def test_every_event_happens_somewhere() -> None:
 
 def test_nothing_follows_a_final_state_and_only_a_final_one() -> None:
     assert {state for state, row in TRANSITIONS.items() if not row} == FINAL
+
+
+def test_a_completed_upload_can_only_turn_out_to_be_of_no_use() -> None:
+    assert TRANSITIONS[UploadState.COMPLETED] == {Event.FAILED: UploadState.FAILED}
 
 
 @pytest.mark.parametrize(

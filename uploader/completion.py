@@ -14,6 +14,7 @@ from uploader import events, recovery
 from uploader.errors import (
     BackendError,
     BackendUnavailable,
+    FileUnusable,
     OutcomeUnknown,
     RequestRejected,
     UnexpectedAnswer,
@@ -66,6 +67,34 @@ class Completion:
             await journal.fail(lease, str(wrong))
             raise wrong
         await journal.record_file(lease, file, evidence)
+
+    async def look(self) -> None:
+        """Wait until the service knows the file by its id, and hear what it says.
+
+        Raises `FileUnusable` when that is no good.  A service that cannot be asked
+        takes nothing away from a file that is proven.
+        """
+        file, clock, delay = self.run.upload.file, self.machine.clock, FIRST_LOOK
+        assert file is not None
+        until = clock.wall() + self.machine.settings.timeouts.settle
+        while True:
+            try:
+                found = await self.run.ask(
+                    f"get {file.id}", lambda: self.machine.backend.get_file(file.id)
+                )
+            except BackendError as error:
+                left = until - clock.wall()
+                if error.status != 404 or left <= 0:
+                    return
+            else:
+                break
+            # Seen in the wild: a file id that is unknown for some seconds.
+            await clock.sleep(min(delay, left))
+            delay *= 2
+        if found.status == "error":
+            unusable = FileUnusable(found)
+            await self.machine.journal.fail(self.run.hold.lease, str(unusable))
+            raise unusable
 
     async def _ask(self, intent: CompleteIntent) -> None:
         machine, opened = self.machine, self.run.upload.opened

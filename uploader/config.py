@@ -99,6 +99,21 @@ class Timeouts:
                 raise ValueError(f"{item.name} must be above 0 seconds, not {value}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Azure:
+    """Azure OpenAI, for `backend = "azure"`."""
+
+    endpoint: str | None = None
+    """The resource, e.g. https://NAME.openai.azure.com"""
+    api_key: str | None = field(default=None, repr=False)
+    ad_token: str | None = field(default=None, repr=False)
+    """An Entra token; it is used instead of the key."""
+    paths: Literal["classic", "v1"] = "classic"
+    """`/openai/uploads?api-version=…`, or `/openai/v1/uploads`."""
+    api_version: str = "2024-10-21"
+    """The first stable one that has uploads; classic paths only."""
+
+
 def default_journal() -> Path:
     return platformdirs.user_state_path("uploader") / "journal.db"
 
@@ -129,8 +144,11 @@ class Settings:
     """The digest of each part in the journal, or "off"."""
     keep_trying: bool = False
     """Restart an expired upload even at a rate that cannot make it."""
+    log_file: Path | None = None
+    """Where to write a log; it holds no secrets."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    azure: Azure = field(default_factory=Azure)
 
     def __post_init__(self) -> None:
         if self.parallel < 1:
@@ -145,23 +163,22 @@ class Settings:
         cls,
         *,
         file: Path | None = None,
+        profile: str | None = None,
         environ: Mapping[str, str] | None = None,
         **overrides: Any,
     ) -> Settings:
         """Read the settings file, then the environment, then *overrides*.
 
-        Without *file* it is `UPLOADER_CONFIG`, or the user's own if there is one.
-        Overrides that are None do not count.  Raises `UsageError` with the place of a
-        bad setting, and `TypeError` for an override that is none.
+        Without *file* it is `UPLOADER_CONFIG`, or the user's own if there is one.  A
+        *profile* is a table `[profiles.NAME]` of that file; who chooses one by name
+        means it, so it comes after the environment.  Overrides that are None do not
+        count.  Raises `UsageError` with the place of a bad setting, and `TypeError`
+        for an override that is none.
         """
         if strangers := sorted(overrides.keys() - set(NAMES)):
             raise TypeError(f"there is no setting {', '.join(strangers)}")
         environ = os.environ if environ is None else environ
-        given = gather(file, environ)
-        for name, value in overrides.items():
-            if value is not None:
-                given[name] = Given(value, name)
-        return build(given)
+        return build(gather(file, profile, environ, overrides))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +216,38 @@ def parse_duration(text: str) -> float:
     )
 
 
-def gather(file: Path | None, environ: Mapping[str, str]) -> dict[str, Given]:
-    """Every setting that the file or the environment gives, by its dotted name."""
+def gather(
+    file: Path | None,
+    profile: str | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, Any],
+) -> dict[str, Given]:
+    """Every setting that was given, by its dotted name, and where."""
     path = file or (Path(configured) if (configured := environ.get(FILE)) else None)
-    given = {}
+    shared: dict[str, Given] = {}
+    profiles: dict[str, dict[str, Given]] = {}
     if path is not None or default_file().exists():
-        given.update(_from_file(path or default_file()))
-    for variable, name in ENVIRONMENT.items():
-        if value := environ.get(variable):
-            given[name] = Given(value, variable)
-    return given
+        shared, profiles = _from_file(path or default_file())
+    variables = {
+        name: Given(value, variable)
+        for variable, name in ENVIRONMENT.items()
+        if (value := environ.get(variable))
+    }
+    chosen = {}
+    if profile := profile or environ.get(PROFILE):
+        if profile not in profiles:
+            known = ", ".join(profiles) or "none"
+            raise UsageError(
+                f"there is no profile {profile!r}; the settings file has {known}",
+                hint=f"write a table [profiles.{profile}] in {path or default_file()}",
+            )
+        chosen = profiles[profile]
+    flags = {
+        name: Given(value, f"--{name.replace('_', '-')}")
+        for name, value in overrides.items()
+        if value is not None
+    }
+    return {**shared, **variables, **chosen, **flags}
 
 
 def build(given: Mapping[str, Given]) -> Settings:
@@ -242,7 +281,7 @@ def _value(name: str, given: Given, kind: Any) -> Any:
             value = parse_duration(value)
         return msgspec.convert(value, kind, strict=False, dec_hook=_path)
     except ValueError as error:
-        fact = "no value of ours" if name == "api_key" else repr(given.value)
+        fact = "what is given" if name in SECRETS else repr(given.value)
         raise UsageError(
             f"{given.origin}: {fact} is no {name}: {error}", hint="correct that setting"
         ) from None
@@ -254,7 +293,8 @@ def _path(kind: type[Any], value: Any) -> Any:
     raise ValueError(f"expected a {kind.__name__}")
 
 
-def _from_file(path: Path) -> dict[str, Given]:
+def _from_file(path: Path) -> tuple[dict[str, Given], dict[str, dict[str, Given]]]:
+    """The settings of a file: those for all, and those of each profile."""
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
@@ -264,9 +304,19 @@ def _from_file(path: Path) -> dict[str, Given]:
         ) from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint="settings are TOML") from None
+    profiles = tables.pop("profiles", {})
+    return _known(tables, "", text, path), {
+        name: _known(table, f"profiles.{name}.", text, path)
+        for name, table in profiles.items()
+    }
+
+
+def _known(
+    table: Mapping[str, Any], prefix: str, text: str, path: Path
+) -> dict[str, Given]:
     given = {}
-    for name, value in _flat(tables):
-        origin = f"{path}, line {_line_of(name, text)}"
+    for name, value in _flat(table):
+        origin = f"{path}, line {_line_of(prefix + name, text)}"
         if name not in NAMES:
             close = difflib.get_close_matches(name, NAMES, n=1)
             hint = f"did you mean {close[0]}?" if close else "README lists the settings"
@@ -309,12 +359,18 @@ SIZES: Final = ("part_size",)
 DURATIONS: Final = tuple(
     name for name in NAMES if name == "keep_finished" or name.startswith("timeouts.")
 )
+SECRETS: Final = tuple(name for name in NAMES if name.endswith(("api_key", "ad_token")))
 FILE: Final = "UPLOADER_CONFIG"
+PROFILE: Final = "UPLOADER_PROFILE"
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "OPENAI_BASE_URL": "base_url",
     "OPENAI_API_KEY": "api_key",
     "OPENAI_ORG_ID": "organization",
     "OPENAI_PROJECT_ID": "project",
+    "AZURE_OPENAI_ENDPOINT": "azure.endpoint",
+    "AZURE_OPENAI_API_KEY": "azure.api_key",
+    "AZURE_OPENAI_AD_TOKEN": "azure.ad_token",
+    "OPENAI_API_VERSION": "azure.api_version",
     # Our own variables come later and win.
     **{f"UPLOADER_{name.upper().replace('.', '_')}": name for name in NAMES},
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from uploader import planner
+from uploader.backend import Backend
 from uploader.backends import open_backend
 from uploader.clock import Clock, SystemClock
 from uploader.config import Settings
@@ -61,19 +62,40 @@ class Uploader:
         self,
         settings: Settings | None = None,
         *,
+        backend: Backend | None = None,
         observers: Iterable[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
         self.settings = Settings.load() if settings is None else settings
+        self._backend = backend
         self._observers = list(observers)
         self._clock = SystemClock() if clock is None else clock
         self._running: Machine | None = None
+
+    @classmethod
+    def from_openai(
+        cls,
+        client: object,
+        settings: Settings | None = None,
+        *,
+        observers: Iterable[Observer] = (),
+    ) -> Self:
+        """An uploader for the service and account of an `openai` client object.
+
+        Base URL, credentials (functions and token providers included), organisation,
+        project, headers and time-outs are the client's, everything else comes from
+        *settings*.  Raises `UsageError` for what is no such client.
+        """
+        from uploader.backends.sdk import from_client
+
+        settings = Settings.load() if settings is None else settings
+        return cls(settings, backend=from_client(client, settings), observers=observers)
 
     async def __aenter__(self) -> Self:
         settings, clock = self.settings, self._clock
         if settings.digest != "off":
             new_digest(settings.digest)
-        backend = open_backend(settings)
+        backend = self._backend or open_backend(settings)
         try:
             journal = await open_journal(settings, clock)
         except BaseException:

@@ -6,7 +6,8 @@ UploaderError
 │   └── SourceChanged
 ├── BackendError
 │   ├── RequestRejected         4   give up: the service said no
-│   │   └── WrongFile               it made another file than was sent
+│   │   ├── WrongFile               it made another file than was sent
+│   │   └── FileUnusable            it has the file, and calls it broken
 │   ├── UnexpectedAnswer        4   it said yes, in words that are not the contract's
 │   ├── BackendUnavailable      5   try again: resets, time-outs, 5xx
 │   │   ├── Throttled               429: the whole service wants less
@@ -103,6 +104,18 @@ class WrongFile(RequestRejected):
             f"{file.id} has {file.bytes} bytes; {expected} bytes were sent",
             hint="the file was left at the service, and nothing was attached; look at"
             " it there, delete it, and upload the source again",
+        )
+        self.file = file
+
+
+class FileUnusable(RequestRejected):
+    """The service has the whole file and says that it cannot use it."""
+
+    def __init__(self, file: File) -> None:
+        super().__init__(
+            f"{file.id} has the status {file.status!r} at the service",
+            hint=f"its content does not suit the purpose {file.purpose}; see"
+            f" `uploader files get {file.id}`",
         )
         self.file = file
 

@@ -50,8 +50,11 @@ class Http:
         *,
         timeouts: Timeouts,
         ca_bundle: Path | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> None:
+        """*query* goes with every request."""
         self.base_url = parse_url(base_url)
+        self.query = dict(query or {})
         self._headers = headers
         self._timeouts = timeouts
         self._ca_bundle = ca_bundle
@@ -83,7 +86,7 @@ class Http:
             async with self._open_session().request(
                 method,
                 url,
-                params=query,
+                params={**self.query, **(query or {})},
                 data=data,
                 headers=headers,
                 # Some services refuse a content type that has no content.
@@ -93,8 +96,8 @@ class Http:
                 body = await _read(response, operation)
         answer = Answer(operation, response.status, response.headers, body)
         if not 200 <= answer.status < 300:
-            secret = headers.get("Authorization", "").removeprefix("Bearer ")
-            raise refusal(answer, secret=secret)
+            secret = headers.get("api-key") or headers.get("Authorization", "")
+            raise refusal(answer, secret=secret.removeprefix("Bearer "))
         return answer
 
     async def aclose(self) -> None:

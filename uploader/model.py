@@ -134,6 +134,8 @@ class PutPart:
 
     part_id: PartId
     request_id: str | None = None
+    block_id: str | None = None
+    """What Azure calls `azure_block_id`; its own example completes with these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,7 @@ class SentPart:
     part_id: PartId
     digest: str | None = None
     request_id: str | None = None
+    block_id: str | None = None
     attempts: int = 1
     sent_at: float = 0.0
 
@@ -250,15 +253,26 @@ class Receipt:
     upload: LocalId
     service: str
     path: Path
+    size: int
+    filename: str
+    purpose: str
+    file_id: FileId
     upload_id: UploadId | None
-    parts: tuple[SentPart, ...]
-    plan: Plan
     md5: str | None
+    """As the service was told it: hex or base64."""
+    part_sizes: tuple[int, ...]
+    parts: tuple[SentPart, ...]
+    request_ids: Mapping[str, str]
+    """Of `create` and `complete`; each part has its own."""
+    restarts: int
+    attempts: int
+    """Tries of all parts together; as many as parts if nothing went wrong."""
     bytes_sent: int
-    """Payload bytes that this run put on the wire, repeated parts included."""
+    """Payload bytes that the last run put on the wire, repeated parts included."""
     bytes_needed: int
-    """Payload bytes that were missing at the service when this run began."""
+    """Payload bytes that were missing at the service when that run began."""
     started_at: float
+    """When the upload came into the journal."""
     completed_at: float
 
 

@@ -22,6 +22,7 @@ from uploader.model import (
     LocalId,
     Opened,
     Plan,
+    Receipt,
     SentPart,
     Upload,
     UploadSpec,
@@ -127,6 +128,12 @@ class Journal(Protocol):
     async def record_file(self, lease: Lease, file: File, evidence: str) -> None:
         """The file exists; *evidence* says how that is known."""
         ...
+
+    async def record_receipt(self, lease: Lease, receipt: Receipt) -> None:
+        """What was sent; recording it again replaces it."""
+        ...
+
+    async def receipt(self, upload: LocalId) -> Receipt | None: ...
 
     async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> None:
         """Begin anew under the same local id: parts, upload id and intents are given up.

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import click
-import msgspec
 
 from uploader import events
 from uploader.answer import printable
 from uploader.errors import UploaderError
-from uploader.model import LocalId, Upload
+from uploader.model import LocalId
+from uploader.tables import size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+logger = logging.getLogger("uploader")
 
 CALM: Final = 10.0
 """Seconds between two lines about the same upload when nobody watches a bar."""
@@ -30,43 +33,11 @@ JSON_PROGRESS: Final = 1.0
 """Seconds between two `part_progressed` of the same part."""
 
 
-def size(count: float) -> str:
-    """Bytes for people, in powers of 1,024."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.2f} GiB"
-
-
 def report(error: UploaderError) -> None:
     """What went wrong, and what to do next."""
     click.echo(f"error: {printable(str(error), 2000)}", err=True)
     if error.hint is not None:
         click.echo(f"\nhint: {printable(error.hint, 2000)}", err=True)
-
-
-def table(uploads: Sequence[Upload], absent: Collection[str]) -> Iterator[str]:
-    """One line for each upload; *absent* owners are not worth a word."""
-    yield f"{'ID':<10}{'STATE':<12}{'PARTS':<12}{'SIZE':<12}FILE"
-    for upload in uploads:
-        parts = f"{len(upload.parts)}/{len(upload.plan.parts)}"
-        note = ""
-        if upload.owner and upload.owner not in absent:
-            note += f"  ({upload.owner})"
-        if upload.file is not None:
-            note += f"  → {upload.file.id}"
-        elif upload.failure:
-            note += f"  ! {upload.failure}"
-        yield (
-            f"{upload.id:<10}{upload.state:<12}{parts:<12}"
-            f"{size(upload.plan.size):<12}{printable(str(upload.identity.path) + note)}"
-        )
-
-
-def as_json(upload: Upload) -> str:
-    """The journal's record of one upload as one JSON object."""
-    return msgspec.json.encode(upload, enc_hook=str).decode()
 
 
 class Quiet:
@@ -128,6 +99,9 @@ class Lines(Quiet):
                 return f"{size(event.size)} in {parts}"
             case events.PartSent():
                 return self._progress(event)
+            case events.UploadRestarted():
+                self._sent[event.upload] = 0
+                return told(event)
             case events.UploadOpened():
                 return f"opened {event.upload_id}" if self._verbose else None
             case events.UploadCompleted():
@@ -244,6 +218,12 @@ class Bars(Quiet):
     def _count(self, upload: LocalId) -> str:
         done, parts = self._parts[upload]
         return f"{done}/{parts} parts"
+
+
+def log(event: events.Event) -> None:
+    """One line for each event that somebody may ask about later."""
+    if not isinstance(event, events.PartProgressed):
+        logger.info("%s", json.dumps(events.as_json(event)))
 
 
 def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Quiet:

@@ -50,7 +50,8 @@ TRANSITIONS: Final[Mapping[S, Mapping[Event, S]]] = {
         # The service made a file that is not what was sent.
         E.FAILED: S.FAILED,
     },
-    S.COMPLETED: {},
+    # The file is there, and the service says that it is of no use.
+    S.COMPLETED: {E.FAILED: S.FAILED},
     S.FAILED: {},
     S.CANCELLED: {},
 }

@@ -44,7 +44,6 @@ class Story:
         self.machine = run.machine
         self.resumed = bool(upload.parts) or upload.state is not UploadState.PLANNED
         self._source = source
-        self._started_at = run.machine.clock.wall()
         self._bytes_sent = 0
         self._bytes_needed = upload.plan.size - upload.sent_bytes
         self._is_late = False
@@ -61,7 +60,8 @@ class Story:
                 case UploadState.COMPLETING:
                     await Completion(self.run).find_out()
                 case UploadState.COMPLETED:
-                    return self._result()
+                    await Completion(self.run).look()
+                    return await self._result()
                 case UploadState.FAILED | UploadState.CANCELLED as state:
                     raise RequestRejected(
                         f"upload {self.run.upload.id} is {state}",
@@ -249,35 +249,56 @@ class Story:
         self._bytes_needed = size
         self._is_late = False
 
-    def _result(self) -> UploadedFile:
+    async def _result(self) -> UploadedFile:
         upload, file = self.run.upload, self.run.upload.file
         assert file is not None
-        md5 = upload.complete_intent.md5 if upload.complete_intent else None
+        receipt = await self._receipt(file)
+        self.run.observe(
+            events.UploadCompleted, file_id=file.id, bytes=receipt.size, md5=receipt.md5
+        )
+        return UploadedFile(
+            file_id=file.id,
+            bytes=receipt.size,
+            filename=upload.spec.filename,
+            purpose=upload.spec.purpose,
+            md5=receipt.md5,
+            resumed=self.resumed,
+            receipt=receipt,
+        )
+
+    async def _receipt(self, file: File) -> Receipt:
+        """The receipt of the run that completed it, which may have been another."""
+        journal, upload = self.machine.journal, self.run.upload
+        known = await journal.receipt(upload.id)
+        if known is not None:
+            return known
+        opened, intent = upload.opened, upload.complete_intent
+        request_ids = {
+            "create": opened.request_id if opened else None,
+            "complete": file.request_id,
+        }
         receipt = Receipt(
             upload=upload.id,
             service=upload.identity.service,
             path=upload.identity.path,
-            upload_id=upload.opened.upload_id if upload.opened else None,
-            parts=tuple(upload.parts[number] for number in sorted(upload.parts)),
-            plan=upload.plan,
-            md5=md5,
-            bytes_sent=self._bytes_sent,
-            bytes_needed=self._bytes_needed,
-            started_at=self._started_at,
-            completed_at=self.machine.clock.wall(),
-        )
-        self.run.observe(
-            events.UploadCompleted, file_id=file.id, bytes=upload.plan.size, md5=md5
-        )
-        return UploadedFile(
-            file_id=file.id,
-            bytes=upload.plan.size,
+            size=upload.plan.size,
             filename=upload.spec.filename,
             purpose=upload.spec.purpose,
-            md5=md5,
-            resumed=self.resumed,
-            receipt=receipt,
+            file_id=file.id,
+            upload_id=opened.upload_id if opened else None,
+            md5=intent.md5 if intent else None,
+            part_sizes=tuple(part.size for part in upload.plan.parts),
+            parts=tuple(upload.parts[number] for number in sorted(upload.parts)),
+            request_ids={name: id_ for name, id_ in request_ids.items() if id_},
+            restarts=upload.restarts + upload.orphan_restarts,
+            attempts=sum(part.attempts for part in upload.parts.values()),
+            bytes_sent=self._bytes_sent,
+            bytes_needed=self._bytes_needed,
+            started_at=upload.created_at,
+            completed_at=self.machine.clock.wall(),
         )
+        await journal.record_receipt(self.run.hold.lease, receipt)
+        return receipt
 
     def _announce(self) -> None:
         upload = self.run.upload

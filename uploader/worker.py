@@ -58,6 +58,7 @@ class Worker:
             part_id=put.part_id,
             digest=body.digest,
             request_id=put.request_id,
+            block_id=put.block_id,
             attempts=attempts,
             sent_at=machine.clock.wall(),
         )

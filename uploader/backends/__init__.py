@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from uploader.backend import Backend
+from uploader.backends.azure import Azure
 from uploader.backends.openai import OpenAI
 from uploader.config import Settings
 from uploader.errors import UsageError
 
-BACKENDS = {"openai": OpenAI.from_settings}
+BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
+    "azure": Azure.from_settings,
+    "openai": OpenAI.from_settings,
+}
 
 
 def open_backend(settings: Settings) -> Backend:

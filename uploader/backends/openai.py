@@ -75,6 +75,7 @@ class _Upload(msgspec.Struct):
 
 class _Part(msgspec.Struct):
     id: str
+    azure_block_id: str | None = None
 
 
 class _Files(msgspec.Struct):
@@ -86,6 +87,7 @@ class OpenAI:
     """`uploader.backend.Backend` for `/uploads` and `/files`."""
 
     capabilities = Capabilities()
+    purposes: tuple[str, ...] = PURPOSES
 
     def __init__(self, http: Http, *, service: str, limits: Limits) -> None:
         self._http = http
@@ -101,15 +103,22 @@ class OpenAI:
             timeouts=settings.timeouts,
             ca_bundle=settings.ca_bundle,
         )
-        account = "/".join(filter(None, (settings.organization, settings.project)))
-        service = f"openai {http.base_url}" + (f" {account}" if account else "")
+        service = cls.service_name(
+            http.base_url, settings.organization, settings.project
+        )
         return cls(http, service=settings.service or service, limits=Limits())
 
+    @staticmethod
+    def service_name(url: object, organization: str | None, project: str | None) -> str:
+        """URL and account without credentials, as the journal keeps them."""
+        account = "/".join(filter(None, (organization, project)))
+        return f"openai {url}" + (f" {account}" if account else "")
+
     def check(self, spec: UploadSpec) -> None:
-        if spec.purpose not in PURPOSES:
+        if spec.purpose not in self.purposes:
             raise UsageError(
                 f"{spec.purpose!r} is no purpose",
-                hint=f"choose one of {', '.join(PURPOSES)}",
+                hint=f"choose one of {', '.join(self.purposes)}",
             )
         suffix = PurePath(spec.filename).suffix
         if spec.purpose in JSONL_PURPOSES and suffix != ".jsonl":
@@ -159,8 +168,11 @@ class OpenAI:
             if error.status == 404:
                 raise _unseen(opened, error) from error
             raise
+        stored = answer.decode(_Part)
         return PutPart(
-            part_id=PartId(answer.decode(_Part).id), request_id=answer.request_id
+            part_id=PartId(stored.id),
+            request_id=answer.request_id,
+            block_id=stored.azure_block_id,
         )
 
     async def complete(
@@ -187,8 +199,15 @@ class OpenAI:
         return _file(upload.file, answer)
 
     async def find_completed(self, identity: Identity, since: int) -> Sequence[File]:
+        return await self._files({"purpose": identity.purpose}, since)
+
+    async def list_files(self, purpose: str | None = None) -> Sequence[File]:
+        return await self._files({"purpose": purpose} if purpose else {}, 0)
+
+    async def _files(self, filters: Mapping[str, str], since: int) -> Sequence[File]:
+        """Page through the newest files, down to *since*."""
         files: list[File] = []
-        query = {"purpose": identity.purpose, "order": "desc", "limit": str(PAGE)}
+        query = {**filters, "order": "desc", "limit": str(PAGE)}
         for _ in range(MAX_PAGES):
             answer = await self._http.request("list files", "GET", "files", query=query)
             page = answer.decode(_Files)
@@ -208,6 +227,10 @@ class OpenAI:
             f"get {file_id}", "GET", f"files/{quote(file_id, safe='')}"
         )
         return _file(answer.decode(_File), answer)
+
+    async def delete_file(self, file_id: FileId) -> None:
+        path = f"files/{quote(file_id, safe='')}"
+        await self._http.request(f"delete {file_id}", "DELETE", path)
 
     async def cancel(self, opened: Opened) -> None:
         try:
@@ -265,28 +288,37 @@ def _unseen(opened: Opened, error: RequestRejected) -> RequestRejected:
     return unseen
 
 
-def _headers(settings: Settings) -> Headers:
-    key = (settings.api_key or "").strip()
+def checked_key(key: str | None, variable: str) -> str:
+    """A key that can be sent.  Raises `UsageError`."""
+    key = (key or "").strip()
     if not key:
         raise UsageError(
             "there is no API key",
-            hint="set OPENAI_API_KEY, or try it without an account: --emulator",
+            hint=f"set {variable}, or try it without an account: --emulator",
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UsageError(
             "the API key holds characters that no key has",
-            hint="copy it once more into OPENAI_API_KEY",
+            hint=f"copy it once more into {variable}",
         )
-    headers: Mapping[str, str] = {
+    return key
+
+
+def agent() -> Mapping[str, str]:
+    """What every request says of itself."""
+    return {"Accept": "application/json", "User-Agent": f"uploader/{__version__}"}
+
+
+def _headers(settings: Settings) -> Headers:
+    key = checked_key(settings.api_key, "OPENAI_API_KEY")
+    account = {
+        "OpenAI-Organization": settings.organization,
+        "OpenAI-Project": settings.project,
+    }
+    headers = {
         "Authorization": f"Bearer {key}",
-        "Accept": "application/json",
-        "User-Agent": f"uploader/{__version__}",
-        **(
-            {"OpenAI-Organization": settings.organization}
-            if settings.organization
-            else {}
-        ),
-        **({"OpenAI-Project": settings.project} if settings.project else {}),
+        **agent(),
+        **{name: value for name, value in account.items() if value},
     }
 
     async def current() -> Mapping[str, str]:

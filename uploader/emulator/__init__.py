@@ -3,7 +3,7 @@
 An independent reading of the contracts; it imports nothing of the house.
 """
 
-from uploader.emulator.account import Account, Reception, Request
+from uploader.emulator.account import Account, Reception, Remark, Request
 from uploader.emulator.faults import BadFault, Fault
 from uploader.emulator.process import CannotStart, serve
 from uploader.emulator.server import Emulator, read_account
@@ -17,6 +17,7 @@ __all__ = [
     "Emulator",
     "Fault",
     "Reception",
+    "Remark",
     "Request",
     "Switches",
     "read_account",

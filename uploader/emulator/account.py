@@ -38,6 +38,11 @@ SCHEMA: Final = """
         bytes      INTEGER NOT NULL,
         sha256     TEXT NOT NULL,
         stored     INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS remarks (
+        number   INTEGER PRIMARY KEY,
+        request  INTEGER NOT NULL,
+        words    TEXT NOT NULL
     )
 """
 
@@ -57,7 +62,19 @@ KEPT_HEADERS: Final = frozenset(
         "x-stainless-retry-count",
     }
 )
-KEPT_QUERY: Final = frozenset({"after", "api-version", "limit", "order", "purpose"})
+KEPT_QUERY: Final = frozenset(
+    {
+        "after",
+        "api-version",
+        "before",
+        "filter",
+        "include",
+        "include[]",
+        "limit",
+        "order",
+        "purpose",
+    }
+)
 MASK: Final = "***"
 
 
@@ -100,11 +117,20 @@ class Reception:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a service noticed in a request that it took all the same."""
+
+    request: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Everything the emulators of one directory saw, in order."""
 
     requests: tuple[Request, ...]
     receptions: tuple[Reception, ...]
+    remarks: tuple[Remark, ...]
     faults_left: tuple[Fault, ...]
 
     @property
@@ -127,6 +153,7 @@ class Account:
             "counts": dict(self.counts),
             "part_bytes": self.part_bytes,
             "receptions": [asdict(reception) for reception in self.receptions],
+            "remarks": [asdict(remark) for remark in self.remarks],
             "requests": [asdict(request) for request in self.requests],
             "faults_left": [fault.as_document() for fault in self.faults_left],
         }
@@ -163,6 +190,11 @@ def note_status(store: Store, number: int, status: int) -> None:
         db.execute("UPDATE requests SET status = ? WHERE number = ?", [status, number])
 
 
+def note_remark(store: Store, number: int, words: str) -> None:
+    with store.transaction() as db:
+        insert(db, "remarks", {"request": number, "words": words})
+
+
 def recent_requests(store: Store, kind: str, since: float) -> int:
     (row,) = store.rows(
         "SELECT count(*) AS number FROM requests WHERE kind = ? AND at > ?",
@@ -182,6 +214,11 @@ def receptions(store: Store) -> tuple[Reception, ...]:
     return tuple(
         Reception(**{**dict(row), "stored": bool(row["stored"])}) for row in rows
     )
+
+
+def remarks(store: Store) -> tuple[Remark, ...]:
+    rows = store.rows("SELECT request, words FROM remarks ORDER BY number")
+    return tuple(Remark(**row) for row in rows)
 
 
 def _request(row: sqlite3.Row) -> Request:
@@ -206,6 +243,7 @@ def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     secrets = {
         "authorization": f"{scheme} {MASK}" if key else MASK,
         "api-key": MASK,
+        "x-api-key": MASK,
     }
     return {
         name: secrets.get(name, value)

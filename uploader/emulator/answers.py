@@ -27,6 +27,8 @@ RECORDED_HEADERS: Final = {
 }
 
 JSON: Final = "application/json"
+TRY_LATER: Final = (409, 429)
+"""What may come with a Retry-After (newer text of the spec)."""
 BROKEN_JSON: Final = b'{\n  "id": "upload_68cb2a7d'
 
 
@@ -80,20 +82,24 @@ def answered(answer: Answer, switches: Switches) -> Reply:
     return Reply(json_body(answer.document, switches), answer.status, headers)
 
 
-def refused(refusal: Refusal, document: Document, switches: Switches) -> Reply:
+def refused(
+    refusal: Refusal, document: Document, switches: Switches, *, status: int
+) -> Reply:
     """Return the error in the shape that the switches ask for."""
     match switches.error_body:
         case "html":
             body, content_type = _html(refusal), "text/html"
         case "text":
             body, content_type = refusal.message.encode(), "text/plain"
+        case "empty":
+            body, content_type = b"", "text/plain"
         case "detail":
             body = json_body({"detail": refusal.message}, switches)
             content_type = JSON
         case "openai":
             body, content_type = json_body(document, switches), JSON
-    reply = Reply(body, refusal.status, {"Content-Type": content_type})
-    if refusal.status == 429 and switches.retry_after:
+    reply = Reply(body, status, {"Content-Type": content_type})
+    if refusal.status in TRY_LATER and switches.retry_after:
         reply.headers["Retry-After"] = str(switches.retry_after)
     return reply
 

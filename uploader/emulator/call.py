@@ -1,6 +1,7 @@
 """One request on its way through the emulator, and what all requests share."""
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ class Site:
     store: Store
     clock: Clock
     switches: Switches
-    keys: frozenset[str] | None = field(repr=False)
+    keys: Mapping[str, frozenset[str]] = field(repr=False)
+    """By the name of the dialect; where there are none, any key will do."""
     client_pid: int | None
     closing: asyncio.Event
 
@@ -48,8 +50,8 @@ class Route:
     method: str
     path: str
     handle: "Handler"
-    file_field: str | None = None
-    """The field of its form that holds the content of a file."""
+    file_fields: tuple[str, ...] = ()
+    """The names that the content of a file may have in its form."""
 
 
 class Call:
@@ -132,9 +134,29 @@ class Call:
         is_form = header.get_content_type() == "multipart/form-data"
         return boundary if is_form and isinstance(boundary, str) else None
 
+    @property
+    def key(self) -> str:
+        """The key of the client, wherever the dialect takes it; or nothing."""
+        header = self.dialect.key_header
+        if header is not None and header in self.request.headers:
+            return self.request.headers[header].strip()
+        scheme, _, key = self.request.headers.get("Authorization", "").partition(" ")
+        is_bearer = self.dialect.takes_bearer and scheme.lower() == "bearer"
+        return key.strip() if is_bearer else ""
+
+    @property
+    def owner(self) -> str:
+        """Whose key it is, in a form that gives no key away."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:16]
+
+    def remark(self, words: str) -> None:
+        """Note in the account what the service only noticed."""
+        account.note_remark(self.store, self.number, words)
+
     def refused(self, refusal: Refusal) -> Reply:
         document = self.dialect.error(refusal, self.switches)
-        return refused(refusal, document, self.switches)
+        status = self.dialect.error_status(refusal, self.switches)
+        return refused(refusal, document, self.switches, status=status)
 
 
 Handler = Callable[[Call], Awaitable[Document | Answer | Reply]]

@@ -1,11 +1,11 @@
-"""What OpenAI and the two faces of Azure say differently about the same thing."""
+"""What the services say differently about the same thing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from uploader.emulator import ids
-from uploader.emulator.answers import Document, Refusal
+from uploader.emulator.answers import Document, Refusal, Reply, dress
 from uploader.emulator.switches import Switches
 
 SPEC_PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision")
@@ -26,29 +26,6 @@ class Limits:
     lifetime: int
     max_upload: int
     max_part: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """One way to speak Uploads and Files, under its own prefix of the path."""
-
-    name: str
-    prefix: str
-    is_on: Callable[[Switches], bool]
-    limits: Callable[[Switches], Limits]
-    upload_purposes: Callable[[Switches], tuple[str, ...]]
-    file_purposes: tuple[str, ...]
-    error: Callable[[Refusal, Switches], Document]
-    upload_id: Callable[[float, str], str]
-    part_id: Callable[[float], str]
-    file_id: Callable[[], str]
-    key_header: str | None = None
-    """Where a key may stand, besides `Authorization: Bearer`."""
-    wants_api_version: bool = False
-    takes_expires_after: bool = True
-    shows_block_ids: bool = False
-    says_location: bool = False
-    file_created_status: int = 200
 
 
 def _openai_limits(switches: Switches) -> Limits:
@@ -83,15 +60,43 @@ def openai_upload_id(now: float, _purpose: str) -> str:
     return ids.upload_id(now)
 
 
-OPENAI: Final = Dialect(
-    name="openai",
-    prefix="/v1",
-    is_on=lambda _: True,
-    limits=_openai_limits,
-    upload_purposes=_openai_upload_purposes,
-    file_purposes=FILE_PURPOSES,
-    error=openai_error,
-    upload_id=openai_upload_id,
-    part_id=ids.part_id,
-    file_id=ids.file_id,
-)
+def _own_status(refusal: Refusal, _: Switches) -> int:
+    return refusal.status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One way to speak, under its own prefix of the path.
+
+    What it does not say of itself is as OpenAI does it.
+    """
+
+    name: str
+    prefix: str
+    is_on: Callable[[Switches], bool] = lambda _: True
+    limits: Callable[[Switches], Limits] = _openai_limits
+    upload_purposes: Callable[[Switches], tuple[str, ...]] = _openai_upload_purposes
+    file_purposes: tuple[str, ...] = FILE_PURPOSES
+    error: Callable[[Refusal, Switches], Document] = openai_error
+    error_status: Callable[[Refusal, Switches], int] = _own_status
+    upload_id: Callable[[float, str], str] = openai_upload_id
+    part_id: Callable[[float], str] = ids.part_id
+    file_id: Callable[[], str] = ids.file_id
+    key_header: str | None = None
+    """Where a key may stand, besides `Authorization: Bearer`."""
+    takes_bearer: bool = True
+    wants_key: bool = True
+    wants_api_version: bool = False
+    takes_expires_after: bool = True
+    shows_block_ids: bool = False
+    says_location: bool = False
+    file_created_status: int = 200
+    dress: Callable[[Reply, float], None] = dress
+    """Adds the headers that every answer has."""
+
+
+OPENAI: Final = Dialect(name="openai", prefix="/v1")
+
+
+def undressed(reply: Reply, _: float) -> None:
+    """Of the relays nobody recorded a header."""

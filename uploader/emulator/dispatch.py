@@ -16,7 +16,6 @@ from uploader.emulator.answers import (
     Reply,
     answered,
     broken,
-    dress,
 )
 from uploader.emulator.call import Call, ConnectionBroken, Route, Site
 from uploader.emulator.dialect import Dialect
@@ -70,7 +69,7 @@ async def _reply(call: Call) -> Reply:
     began = time.perf_counter()
     reply = await _decide(call)
     account.note_status(call.store, call.number, reply.status)
-    dress(reply, time.perf_counter() - began)
+    call.dialect.dress(reply, time.perf_counter() - began)
     return reply
 
 
@@ -99,20 +98,14 @@ def _check_path(call: Call) -> None:
 
 
 def _check_key(call: Call) -> None:
-    key = _key(call)
-    known = call.site.keys
+    if not call.dialect.wants_key:
+        return
+    key = call.key
+    known = call.site.keys.get(call.dialect.name)
     if not key or (known is not None and not _is_one_of(key, known)):
         # The service shows most of the key here; a record of it is no place for one.
         words = "Incorrect API key provided." if key else "No API key was provided."
         raise Refusal(401, words, code="invalid_api_key")
-
-
-def _key(call: Call) -> str:
-    header = call.dialect.key_header
-    if header is not None and header in call.request.headers:
-        return call.request.headers[header].strip()
-    scheme, _, key = call.request.headers.get("Authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _is_one_of(key: str, known: frozenset[str]) -> bool:

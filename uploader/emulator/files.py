@@ -230,7 +230,7 @@ def file_document(call: Call, file: File, *, first: bool = False) -> Document:
 
 
 ROUTES: Final = (
-    Route("file_create", "POST", "/files", create, file_field="file"),
+    Route("file_create", "POST", "/files", create, file_fields=("file",)),
     Route("file_list", "GET", "/files", list_files),
     Route("file_get", "GET", "/files/{file_id}", retrieve),
     Route("file_content", "GET", "/files/{file_id}/content", content),

@@ -22,6 +22,7 @@ class Field:
 
     name: str
     filename: str | None
+    content_type: str | None
 
 
 class Form:
@@ -91,4 +92,5 @@ def _field(headers: bytes) -> Field:
     name = parsed.get_param("name", header="content-disposition")
     if not isinstance(name, str):
         raise MalformedForm("a field has no name")
-    return Field(name, parsed.get_filename())
+    content_type = parsed.get_content_type() if "content-type" in parsed else None
+    return Field(name, parsed.get_filename(), content_type)

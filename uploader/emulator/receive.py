@@ -24,6 +24,9 @@ class Head:
     """What a form says besides the content of its file."""
 
     filename: str | None = None
+    field: str = ""
+    """The name under which the file came."""
+    content_type: str | None = None
     texts: dict[str, str] = field(default_factory=dict)
 
 
@@ -115,11 +118,11 @@ async def read_form(call: Call, arrival: Arrival, *, limit: int) -> Head:
     not see the answer.
     """
     boundary = call.boundary
-    if boundary is None or call.route.file_field is None:
+    if boundary is None or not call.route.file_fields:
         raise Refusal(400, "The body must be multipart/form-data.")
     form = Form(call.chunks(), boundary)
     try:
-        head = await _read_fields(form, arrival, call.route.file_field, limit)
+        head = await _read_fields(form, arrival, call.route.file_fields, limit)
         async for _ in call.chunks():
             pass
     except MalformedForm as error:
@@ -127,18 +130,21 @@ async def read_form(call: Call, arrival: Arrival, *, limit: int) -> Head:
     return head
 
 
-async def _read_fields(form: Form, arrival: Arrival, file: str, limit: int) -> Head:
-    head, found = Head(), False
-    async for field_ in form.fields():
-        if field_.name in head.texts or (found and field_.name == file):
-            raise unexpected(field_.name)
-        if field_.name == file:
-            found, head.filename = True, field_.filename
+async def _read_fields(
+    form: Form, arrival: Arrival, files: tuple[str, ...], limit: int
+) -> Head:
+    head = Head()
+    async for part in form.fields():
+        if part.name in head.texts or (head.field and part.name in files):
+            raise unexpected(part.name)
+        if part.name in files:
+            head.field, head.filename = part.name, part.filename
+            head.content_type = part.content_type
             await arrival.take(form.value(), limit=limit)
         else:
-            head.texts[field_.name] = await _text(form)
-    if not found:
-        raise required(file)
+            head.texts[part.name] = await _text(form)
+    if not head.field:
+        raise required(files[0])
     return head
 
 
@@ -153,7 +159,7 @@ async def _text(form: Form) -> str:
 
 async def swallow(call: Call) -> None:
     """Read the request to its end and leave no effect but in the account."""
-    if call.boundary is None or call.route.file_field is None:
+    if call.boundary is None or not call.route.file_fields:
         await call.body()
         return
     async with arriving(call) as arrival:

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from uploader.emulator.answers import Answer, Refusal, Reply, answered, dress
+from uploader.emulator.answers import Answer, Refusal, Reply, answered
 from uploader.emulator.call import Call
 from uploader.emulator.faults import Fault
 
@@ -59,7 +59,7 @@ def scripted(fault: Fault, call: Call) -> Reply:
     else:
         document = Answer(fault.body, fault.status)
         reply = answered(document, call.switches)
-    dress(reply, processing=0)
+    call.dialect.dress(reply, 0)
     given = {name.lower() for name in fault.headers}
     for name in list(reply.headers):
         if name.lower() in given:

@@ -358,7 +358,9 @@ def _part_document(call: Call, part: Part) -> Document:
 
 ROUTES: Final = (
     Route("create", "POST", "/uploads", create),
-    Route("part", "POST", "/uploads/{upload_id}/parts", add_part, file_field="data"),
+    Route(
+        "part", "POST", "/uploads/{upload_id}/parts", add_part, file_fields=("data",)
+    ),
     Route("complete", "POST", "/uploads/{upload_id}/complete", complete),
     Route("cancel", "POST", "/uploads/{upload_id}/cancel", cancel),
 )

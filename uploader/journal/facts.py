@@ -12,13 +12,14 @@ from typing import Final
 from sqlite_utils import Database
 
 from uploader.journal.leases import HELD, lost, values_of
-from uploader.journal.rows import json_of, json_of_body, prose_of
+from uploader.journal.rows import json_of, json_of_body, json_of_receipt, prose_of
 from uploader.model import (
     CompleteIntent,
     File,
     Fingerprint,
     Lease,
     Opened,
+    Receipt,
     SentPart,
     UploadState,
 )
@@ -61,13 +62,15 @@ OPEN = f"UPDATE uploads SET state = :state, opening = :opening WHERE {HELD}"
 
 # One statement checks the lease and records the part: this is the hot path.
 RECORD_PART = f"""
-    INSERT INTO parts (upload, number, part_id, digest, request_id, attempts, sent_at)
-    SELECT id, :number, :part_id, :digest, :request_id, :attempts, :sent_at
+    INSERT INTO parts (
+        upload, number, part_id, digest, request_id, block_id, attempts, sent_at
+    )
+    SELECT id, :number, :part_id, :digest, :request_id, :block_id, :attempts, :sent_at
       FROM uploads WHERE {HELD}
     ON CONFLICT DO UPDATE
        SET part_id = excluded.part_id, digest = excluded.digest,
-           request_id = excluded.request_id, attempts = excluded.attempts,
-           sent_at = excluded.sent_at
+           request_id = excluded.request_id, block_id = excluded.block_id,
+           attempts = excluded.attempts, sent_at = excluded.sent_at
 """
 
 FORGET_PART = "DELETE FROM parts WHERE upload = ? AND number = ?"
@@ -106,6 +109,11 @@ SAY_YES = f"""
 REFUSE = f"UPDATE uploads SET state = :state, completing = NULL WHERE {HELD}"
 COMPLETE = f"UPDATE uploads SET state = :state, failure = NULL WHERE {HELD}"
 RECORD_FILE = "INSERT INTO files (upload, id, file) VALUES (:upload, :id, :file)"
+
+RECORD_RECEIPT = f"""
+    INSERT OR REPLACE INTO receipts (upload, receipt)
+    SELECT id, :receipt FROM uploads WHERE {HELD}
+"""
 
 # The creates stay: what they opened is an orphan at the service for its hour.
 GIVE_UP_INTENTS = """
@@ -165,6 +173,7 @@ def record_part(db: Database, lease: Lease, part: SentPart) -> None:
         part_id=part.part_id,
         digest=part.digest,
         request_id=part.request_id,
+        block_id=part.block_id,
         attempts=part.attempts,
         sent_at=part.sent_at,
     )
@@ -215,6 +224,10 @@ def record_file(
     values = {"upload": lease.upload, "id": file.id, "file": json_of(file)}
     db.execute(RECORD_FILE, values)
     _write(db, lease, COMPLETE, state=state)
+
+
+def record_receipt(db: Database, lease: Lease, receipt: Receipt) -> None:
+    _write(db, lease, RECORD_RECEIPT, receipt=json_of_receipt(receipt))
 
 
 def restart(db: Database, lease: Lease, reason: str, *, orphans: bool) -> None:

@@ -8,8 +8,14 @@ from typing import Final
 from sqlite_utils import Database
 
 from uploader.errors import UsageError
-from uploader.journal.rows import UPLOADS, parts_of, text_of, upload_of
-from uploader.model import FileId, LocalId, Upload
+from uploader.journal.rows import (
+    UPLOADS,
+    parts_of,
+    receipt_of,
+    text_of,
+    upload_of,
+)
+from uploader.model import FileId, LocalId, Receipt, Upload
 
 ONE_UPLOAD = f"{UPLOADS} WHERE uploads.id = ?"
 ALL_UPLOADS = f"{UPLOADS} ORDER BY uploads.created_at, uploads.rowid"
@@ -18,7 +24,9 @@ UNFINISHED_UPLOADS = f"""
     ORDER BY uploads.created_at, uploads.rowid
 """
 
-PARTS = "SELECT upload, number, part_id, digest, request_id, attempts, sent_at"
+PARTS = """
+    SELECT upload, number, part_id, digest, request_id, block_id, attempts, sent_at
+"""
 PARTS_OF_ONE = f"{PARTS} FROM parts WHERE upload = ?"
 PARTS_OF_ALL = f"{PARTS} FROM parts"
 # CROSS JOIN keeps the order: the few unfinished uploads first, then their parts.
@@ -52,6 +60,7 @@ UNPROVEN_TWINS = """
        AND (intents.outcome IS NULL OR intents.outcome = 'given up')
 """
 
+RECEIPT = "SELECT receipt FROM receipts WHERE upload = ?"
 RATE = "SELECT rate FROM services WHERE service = ?"
 
 
@@ -91,6 +100,11 @@ def claimed_files(
     files = db.execute(FILES_OF_OTHERS, values)
     unproven = db.execute(UNPROVEN_TWINS, values)
     return frozenset(row[0] for row in files), frozenset(row[0] for row in unproven)
+
+
+def receipt(db: Database, upload: LocalId) -> Receipt | None:
+    row = db.execute(RECEIPT, [upload]).fetchone()
+    return None if row is None else receipt_of(row["receipt"])
 
 
 def rate(db: Database, service: str) -> float | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
+
 from uploader.journal.owners import described
 from uploader.model import (
     CompleteIntent,
@@ -19,6 +21,7 @@ from uploader.model import (
     Opened,
     PartId,
     Plan,
+    Receipt,
     SentPart,
     Upload,
     UploadSpec,
@@ -72,6 +75,14 @@ def json_of_body(intent: CompleteIntent) -> str:
     return json.dumps({"part_ids": intent.part_ids, "md5": intent.md5})
 
 
+def json_of_receipt(receipt: Receipt) -> str:
+    return msgspec.json.encode(receipt, enc_hook=str).decode()
+
+
+def receipt_of(text: str) -> Receipt:
+    return msgspec.json.decode(text, type=Receipt, dec_hook=lambda kind, v: kind(v))
+
+
 def identity_values(identity: Identity) -> dict[str, object]:
     return {
         "service": identity.service,
@@ -110,15 +121,11 @@ def upload_of(row: sqlite3.Row, parts: Mapping[int, SentPart]) -> Upload:
 def parts_of(rows: Iterable[sqlite3.Row]) -> dict[str, dict[int, SentPart]]:
     """Return the parts of each upload, by number."""
     parts: dict[str, dict[int, SentPart]] = {}
-    for upload, number, part_id, digest, request_id, attempts, sent_at in rows:
-        parts.setdefault(upload, {})[number] = SentPart(
-            number=number,
-            part_id=part_id,
-            digest=digest,
-            request_id=request_id,
-            attempts=attempts,
-            sent_at=sent_at,
-        )
+    for row in rows:
+        values = dict(row)
+        upload = values.pop("upload")
+        part = SentPart(**values)
+        parts.setdefault(upload, {})[part.number] = part
     return parts
 
 

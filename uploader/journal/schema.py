@@ -91,6 +91,7 @@ def uploads_parts_intents_files(db: Database) -> None:
             part_id     TEXT NOT NULL,
             digest      TEXT,
             request_id  TEXT,
+            block_id    TEXT,
             attempts    INTEGER NOT NULL,
             sent_at     REAL NOT NULL,
             PRIMARY KEY (upload, number)
@@ -120,6 +121,11 @@ def uploads_parts_intents_files(db: Database) -> None:
             upload      TEXT PRIMARY KEY NOT NULL REFERENCES uploads ON DELETE CASCADE,
             id          TEXT NOT NULL,
             file        TEXT NOT NULL       -- JSON
+        ) WITHOUT ROWID;
+
+        CREATE TABLE receipts (
+            upload      TEXT PRIMARY KEY NOT NULL REFERENCES uploads ON DELETE CASCADE,
+            receipt     TEXT NOT NULL       -- JSON
         ) WITHOUT ROWID;
 
         CREATE TABLE services (

@@ -31,6 +31,7 @@ from uploader.model import (
     LocalId,
     Opened,
     Plan,
+    Receipt,
     SentPart,
     Upload,
     UploadSpec,
@@ -166,6 +167,12 @@ class SqliteJournal:
         await self._writer.write(
             lambda db: facts.record_file(db, lease, file, evidence, now=now)
         )
+
+    async def record_receipt(self, lease: Lease, receipt: Receipt) -> None:
+        await self._writer.write(lambda db: facts.record_receipt(db, lease, receipt))
+
+    async def receipt(self, upload: LocalId) -> Receipt | None:
+        return await self._writer.read(lambda db: queries.receipt(db, upload))
 
     async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> None:
         await self._writer.write(

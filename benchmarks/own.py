@@ -1,0 +1,186 @@
+"""`uploader` as a library."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import uploader.engine  # it is loaded at its first use otherwise
+from benchmarks.measure import Figures, Meter
+from benchmarks.task import KEY, Task
+from uploader import Event, Settings, Uploader, events
+
+BEAT: Final = 0.002
+"""Seconds between two beats of the heart that shows how late the loop is."""
+
+FILES_AT_ONCE: Final = 32
+
+
+class Progress:
+    """An observer that knows what a progress bar has to know."""
+
+    def __init__(self) -> None:
+        self.sent: dict[int, int] = {}
+        self.parts = 0
+        self.backoffs = 0
+        self.journal_cpu = 0.0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case events.PartProgressed():
+                self.sent[event.number] = event.sent
+            case events.PartSent():
+                self.parts += 1
+            case events.BackingOff():
+                self.backoffs += 1
+            case events.UploadCompleted():
+                # Soon after this its thread, and what it cost, is gone.
+                self.journal_cpu = _cpu_of_thread("journal")
+
+    @property
+    def figures(self) -> Figures:
+        return {
+            "parts": float(self.parts),
+            "backoffs": float(self.backoffs),
+            "journal_cpu": self.journal_cpu,
+        }
+
+
+class Heart:
+    """Beats as often as it may, and notes how long it had to wait."""
+
+    def __init__(self) -> None:
+        self._late: list[float] = []
+
+    async def beat(self) -> None:
+        while True:
+            due = time.perf_counter() + BEAT
+            await asyncio.sleep(BEAT)
+            self._late.append(time.perf_counter() - due)
+
+    @property
+    def figures(self) -> Figures:
+        if not self._late:
+            return {}
+        return {"lag_max": max(self._late), "lag_median": median(self._late)}
+
+
+def shipped(task: Task, meter: Meter) -> Figures:
+    """Journal, digests and progress on."""
+    return _run(task, lambda settings: _send(task, settings))
+
+
+def digests_off(task: Task, meter: Meter) -> Figures:
+    return _run(task, lambda settings: _send(task, settings), digest="off", md5="off")
+
+
+def stopped(task: Task, meter: Meter) -> Figures:
+    """Half of it in a process that dies, and then the rest, which is what counts."""
+    with tempfile.TemporaryDirectory() as state:
+        journal = str(Path(state) / "journal.db")
+        if (first := os.fork()) == 0:
+            _run(task, lambda settings: _send_half(task, settings), journal=journal)
+        os.waitpid(first, 0)
+        meter.start()
+        return _run(task, lambda settings: _send(task, settings), journal=journal)
+
+
+def plan_resume(task: Task, meter: Meter) -> Figures:
+    """Find what is to be resumed among 100,000 parts of 12,500 uploads."""
+    from benchmarks.crowd import fill
+
+    with tempfile.TemporaryDirectory() as state:
+        journal = Path(state) / "journal.db"
+
+        async def work(settings: Settings) -> Figures:
+            async with Uploader(settings) as one:
+                await fill(one, task.path)
+                meter.start()
+                found = len(await one.resumable())
+                return {"planned": meter.read()["wall"], "uploads": float(found)}
+
+        return _run(task, work, journal=str(journal))
+
+
+def _run(
+    task: Task, work: Callable[[Settings], Awaitable[Figures]], **settings: Any
+) -> Figures:
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if task.uvloop:
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    with (
+        tempfile.TemporaryDirectory() as state,
+        asyncio.Runner(loop_factory=loop_factory) as runner,
+    ):
+        given = {
+            "base_url": task.url,
+            "api_key": KEY,
+            "service": "benchmark",
+            "ca_bundle": task.ca,
+            "journal": str(Path(state) / "journal.db"),
+            "part_size": task.part_size,
+            "parallel": task.parallel,
+            **settings,
+        }
+        chosen = Settings.load(file=Path(os.devnull), environ={}, **given)
+
+        async def main() -> Figures:
+            return await work(chosen)
+
+        return runner.run(main())
+
+
+async def _send(task: Task, settings: Settings) -> Figures:
+    progress, heart = Progress(), Heart()
+    async with Uploader(settings, observers=[progress]) as one, asyncio.TaskGroup() as g:
+        company = [g.create_task(heart.beat())] if task.lag else []
+        slots = asyncio.Semaphore(FILES_AT_ONCE)
+
+        async def send(path: Path) -> None:
+            async with slots:
+                await one.upload(path)
+
+        await asyncio.gather(*map(send, task.paths))
+        for beating in company:
+            beating.cancel()
+    return progress.figures | heart.figures
+
+
+async def _send_half(task: Task, settings: Settings) -> Figures:
+    sent = 0
+
+    def die_at_half(event: Event) -> None:
+        nonlocal sent
+        if isinstance(event, events.PartSent):
+            sent += event.size
+            if sent >= task.size / 2:
+                os._exit(0)
+
+    async with Uploader(settings, observers=[die_at_half]) as one:
+        await one.upload(task.path)
+    sys.exit("it ended before it was stopped")
+
+
+def _cpu_of_thread(name: str) -> float:
+    """Seconds that the threads of this name ran; 0 where the system does not tell."""
+    spent = 0.0
+    for thread in threading.enumerate():
+        if thread.name == name:
+            with contextlib.suppress(OSError):
+                path = Path(f"/proc/self/task/{thread.native_id}/schedstat")
+                spent += int(path.read_text().split()[0]) / 1e9
+    return spent
+
+
+assert uploader.engine

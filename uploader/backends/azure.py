@@ -1,0 +1,88 @@
+"""Azure OpenAI: the Uploads API under other paths, with other limits.
+
+From the service's REST specification 2024-10-21 (classic paths) and the Foundry
+reference (v1 paths).  Practice and reference contradict each other about which of
+the two a resource answers, so both are there to choose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from uploader.backends.openai import OpenAI, agent, checked_key
+from uploader.config import Azure as AzureSettings
+from uploader.config import Limits, Settings
+from uploader.errors import RequestRejected, SourceError, UsageError
+from uploader.http import Headers, Http
+from uploader.model import GIB, Opened, UploadSpec
+
+LIMITS: Final = Limits(upload_size=9 * GIB, lifetime=7200.0)
+PURPOSES: Final = ("assistants", "batch", "fine-tune", "user_data", "vision")
+
+
+class Azure(OpenAI):
+    """`uploader.backend.Backend` for Azure OpenAI."""
+
+    purposes = PURPOSES
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Azure:
+        """Raises `UsageError` for settings that no request could be made with."""
+        azure = settings.azure
+        if azure.endpoint is None:
+            raise UsageError(
+                "there is no Azure endpoint",
+                hint="set AZURE_OPENAI_ENDPOINT to https://NAME.openai.azure.com",
+            )
+        resource = re.sub(r"/openai(/v1)?/*$", "", azure.endpoint.rstrip("/"))
+        classic = azure.paths == "classic"
+        http = Http(
+            f"{resource}/openai" if classic else f"{resource}/openai/v1",
+            _headers(azure),
+            timeouts=settings.timeouts,
+            ca_bundle=settings.ca_bundle,
+            query={"api-version": azure.api_version} if classic else None,
+        )
+        return cls(http, service=f"azure {resource}", limits=LIMITS)
+
+    def check(self, spec: UploadSpec) -> None:
+        super().check(spec)
+        if spec.expires_after is not None and "api-version" in self._http.query:
+            raise SourceError(
+                f"{spec.filename}: the classic paths know no expires_after",
+                hint='leave --expires-after out, or set azure.paths = "v1"',
+            )
+
+    async def create(self, spec: UploadSpec) -> Opened:
+        try:
+            return await super().create(spec)
+        except RequestRejected as error:
+            if error.status != 404:
+                raise
+            raise RequestRejected(
+                f"{error}; tried {self._http.base_url}/uploads",
+                hint=_other_paths(classic="api-version" in self._http.query),
+                status=404,
+            ) from error
+
+
+def _other_paths(*, classic: bool) -> str:
+    other = "v1" if classic else "classic"
+    return f'this resource may use the {other} paths: set azure.paths = "{other}"'
+
+
+def _headers(azure: AzureSettings) -> Headers:
+    if azure.ad_token:
+        key = checked_key(azure.ad_token, "AZURE_OPENAI_AD_TOKEN")
+        credentials: Mapping[str, str] = {"Authorization": f"Bearer {key}"}
+    else:
+        key = checked_key(azure.api_key, "AZURE_OPENAI_API_KEY")
+        credentials = {"api-key": key}
+    headers = {**credentials, **agent()}
+
+    async def current() -> Mapping[str, str]:
+        return headers
+
+    return current

@@ -1,0 +1,80 @@
+"""Commands that look into the journal: list, show, receipt."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uploader.cli.group import cli
+from uploader.cli.options import common, take_call
+from uploader.cli.running import read
+from uploader.errors import UsageError
+
+if TYPE_CHECKING:
+    from uploader.record import Journal
+
+
+@cli.command(name="list")
+@click.option("--all", "everything", is_flag=True, help="Finished ones, too.")
+@common
+def list_(everything: bool, **options: Any) -> None:
+    """Show what the journal knows."""
+    call = take_call(options)
+
+    async def work(journal: Journal) -> None:
+        from uploader.tables import as_json, table
+
+        uploads = await journal.uploads(unfinished=not everything)
+        if call.as_json:
+            for upload in uploads:
+                click.echo(as_json(upload))
+        elif uploads:
+            absent = await journal.absent_owners(now=time.time())
+            for line in table(uploads, absent):
+                click.echo(line)
+        elif not call.quiet:
+            click.echo("nothing is unfinished", err=True)
+
+    read(call, work)
+
+
+@cli.command()
+@click.argument("id_", metavar="ID")
+@common
+def show(id_: str, **options: Any) -> None:
+    """Show all that the journal knows of one upload."""
+    call = take_call(options)
+
+    async def work(journal: Journal) -> None:
+        from uploader.tables import as_json, details
+
+        upload = await journal.find(id_)
+        for line in [as_json(upload)] if call.as_json else details(upload):
+            click.echo(line)
+
+    read(call, work)
+
+
+@cli.command()
+@click.argument("id_", metavar="ID")
+@common
+def receipt(id_: str, **options: Any) -> None:
+    """Show what was sent, when, with which ids and digests."""
+    call = take_call(options)
+
+    async def work(journal: Journal) -> None:
+        from uploader.tables import as_json, details
+
+        upload = await journal.find(id_)
+        found = await journal.receipt(upload.id)
+        if found is None:
+            raise UsageError(
+                f"upload {upload.id} is {upload.state}; it has no receipt yet",
+                hint=f"a receipt comes with the file: `uploader resume {upload.id}`",
+            )
+        for line in [as_json(found)] if call.as_json else details(found):
+            click.echo(line)
+
+    read(call, work)
