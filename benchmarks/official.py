@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import openai
@@ -53,7 +51,7 @@ def helper(task: Task, meter: Meter) -> Figures:
     """The async client's `upload_file_chunked`; several files at once."""
 
     async def work() -> None:
-        async with _client(task) as client:
+        async with openai.AsyncOpenAI(base_url=task.url, api_key=KEY) as client:
             slots = asyncio.Semaphore(task.parallel or 1)
 
             async def send(path: Path) -> None:
@@ -78,7 +76,7 @@ def gather(task: Task, meter: Meter) -> Figures:
         fd = os.open(task.path, os.O_RDONLY)
         parts = list(task.parts())
         slots = asyncio.Semaphore(task.parallel or len(parts))
-        async with _client(task) as client:
+        async with openai.AsyncOpenAI(base_url=task.url, api_key=KEY) as client:
             upload = await client.uploads.create(
                 bytes=task.size,
                 filename=task.path.name,
@@ -99,17 +97,3 @@ def gather(task: Task, meter: Meter) -> Figures:
 
     asyncio.run(work())
     return {}
-
-
-@asynccontextmanager
-async def _client(task: Task) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=task.url, api_key=KEY) as client:
-        yield client
-
-
-PEERS: dict[str, Callable[[Task, Meter], Figures]] = {
-    "openai-sync": sync,
-    "openai-threads": threads,
-    "openai-async": helper,
-    "openai-gather": gather,
-}

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-import uploader.engine  # it is loaded at its first use otherwise
+from benchmarks import crowd
 from benchmarks.measure import Figures, Meter
 from benchmarks.task import KEY, Task
 from uploader import Event, Settings, Uploader, events
@@ -32,6 +32,7 @@ class Progress:
         self.sent: dict[int, int] = {}
         self.parts = 0
         self.backoffs = 0
+        self.payload = 0
         self.journal_cpu = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -50,6 +51,7 @@ class Progress:
     def figures(self) -> Figures:
         return {
             "parts": float(self.parts),
+            "payload": float(self.payload),
             "backoffs": float(self.backoffs),
             "journal_cpu": self.journal_cpu,
         }
@@ -89,70 +91,60 @@ def stopped(task: Task, meter: Meter) -> Figures:
         journal = str(Path(state) / "journal.db")
         if (first := os.fork()) == 0:
             _run(task, lambda settings: _send_half(task, settings), journal=journal)
-        os.waitpid(first, 0)
+            os._exit(1)
+        _, status = os.waitpid(first, 0)
+        assert status == 0, "it ended before it was stopped"
         meter.start()
         return _run(task, lambda settings: _send(task, settings), journal=journal)
 
 
 def plan_resume(task: Task, meter: Meter) -> Figures:
     """Find what is to be resumed among 100,000 parts of 12,500 uploads."""
-    from benchmarks.crowd import fill
 
-    with tempfile.TemporaryDirectory() as state:
-        journal = Path(state) / "journal.db"
+    async def work(settings: Settings) -> Figures:
+        async with Uploader(settings) as one:
+            await one.upload(task.path)
+            crowd.multiply(settings.journal)
+            meter.start()
+            uploads = await one.resumable()
+            planned = meter.read()["wall"]
+        return {"planned": planned, "uploads": float(len(uploads))}
 
-        async def work(settings: Settings) -> Figures:
-            async with Uploader(settings) as one:
-                await fill(one, task.path)
-                meter.start()
-                found = len(await one.resumable())
-                return {"planned": meter.read()["wall"], "uploads": float(found)}
-
-        return _run(task, work, journal=str(journal))
+    return _run(task, work)
 
 
 def _run(
-    task: Task, work: Callable[[Settings], Awaitable[Figures]], **settings: Any
+    task: Task, work: Callable[[Settings], Coroutine[Any, Any, Figures]], **given: Any
 ) -> Figures:
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if task.uvloop:
-        import uvloop
-
-        loop_factory = uvloop.new_event_loop
-    with (
-        tempfile.TemporaryDirectory() as state,
-        asyncio.Runner(loop_factory=loop_factory) as runner,
-    ):
-        given = {
+    with tempfile.TemporaryDirectory() as state:
+        own: dict[str, Any] = {
             "base_url": task.url,
             "api_key": KEY,
-            "service": "benchmark",
             "ca_bundle": task.ca,
             "journal": str(Path(state) / "journal.db"),
             "part_size": task.part_size,
             "parallel": task.parallel,
-            **settings,
         }
-        chosen = Settings.load(file=Path(os.devnull), environ={}, **given)
-
-        async def main() -> Figures:
-            return await work(chosen)
-
-        return runner.run(main())
+        settings = Settings.load(file=Path(os.devnull), environ={}, **(own | given))
+        factory = import_module("uvloop").new_event_loop if task.uvloop else None
+        with asyncio.Runner(loop_factory=factory) as runner:
+            figures = runner.run(work(settings))
+    return figures
 
 
 async def _send(task: Task, settings: Settings) -> Figures:
     progress, heart = Progress(), Heart()
-    async with Uploader(settings, observers=[progress]) as one, asyncio.TaskGroup() as g:
-        company = [g.create_task(heart.beat())] if task.lag else []
+    async with Uploader(settings, observers=[progress]) as one:
+        beating = asyncio.create_task(heart.beat()) if task.lag else None
         slots = asyncio.Semaphore(FILES_AT_ONCE)
 
         async def send(path: Path) -> None:
             async with slots:
-                await one.upload(path)
+                file = await one.upload(path)
+                progress.payload += file.receipt.bytes_sent
 
         await asyncio.gather(*map(send, task.paths))
-        for beating in company:
+        if beating is not None:
             beating.cancel()
     return progress.figures | heart.figures
 
@@ -169,7 +161,7 @@ async def _send_half(task: Task, settings: Settings) -> Figures:
 
     async with Uploader(settings, observers=[die_at_half]) as one:
         await one.upload(task.path)
-    sys.exit("it ended before it was stopped")
+    return {}
 
 
 def _cpu_of_thread(name: str) -> float:
@@ -181,6 +173,3 @@ def _cpu_of_thread(name: str) -> float:
                 path = Path(f"/proc/self/task/{thread.native_id}/schedstat")
                 spent += int(path.read_text().split()[0]) / 1e9
     return spent
-
-
-assert uploader.engine

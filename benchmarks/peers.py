@@ -1,6 +1,6 @@
 """One peer, one upload, one JSON line with what it cost.
 
-    python -m benchmarks.peers NAME --url URL --path FILE [--ca PEM] [--parallel N] ...
+python -m benchmarks.peers NAME --url URL --path FILE [--ca PEM] [--parallel N] ...
 """
 
 from __future__ import annotations

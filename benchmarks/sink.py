@@ -32,6 +32,9 @@ BUFFER: Final = 256 * KIB
 DROP: Final = 4 * MIB
 """How much the kernel may drop in one call.  The buffer is named, never written."""
 
+GATHER: Final = 16 * KIB
+"""Not worth waking up for less; well below the first window that a connection has."""
+
 HEAD: Final = 64 * KIB
 LIFETIME: Final = 3600
 
@@ -84,6 +87,7 @@ class Ledger:
     lock: threading.Lock = field(default_factory=threading.Lock)
     uploads: dict[str, Upload] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
     completed: list[list[Part]] = field(default_factory=list)
     traffic: list[Traffic] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -108,6 +112,7 @@ class Ledger:
             completed, self.completed = self.completed, []
             self.uploads.clear()
             self.parts.clear()
+            self.files.clear()
         cpu, before = time.process_time(), self._cpu
         self._cpu = cpu
         return {
@@ -163,6 +168,7 @@ class Stream:
         truncates = self._truncates and digest is None
         target = NEVER_WRITTEN if truncates else self._buffer
         flags = (socket.MSG_TRUNC,) if truncates else ()
+        self._wake_at(GATHER)
         while left:
             count = self._connection.recv_into(target, min(left, len(target)), *flags)
             if count == 0:
@@ -172,9 +178,14 @@ class Stream:
             self._traffic.payload += count
             self._traffic.received += count
             left -= count
+        self._wake_at(1)
 
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
+
+    def _wake_at(self, size: int) -> None:
+        # Where less than that is asked for, less is enough.
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def _more(self, size: int) -> int:
         data = self._connection.recv(size)
@@ -234,7 +245,8 @@ class Service:
                 )
             case "POST", ["files"]:
                 part = self._receive(stream, traffic, fields, size)
-                return _response(self._file("upload", "user_data", part.size))
+                now = int(time.time())
+                return _response(self._file("upload", "user_data", part.size, now))
             case "POST", ["uploads"]:
                 return _response(self._create(json.loads(stream.take(size))))
             case "POST", ["uploads", upload_id, "complete"]:
@@ -246,7 +258,10 @@ class Service:
                 upload.status = "cancelled"
                 return _response(upload.shown(upload_id))
             case "GET", ["files"]:
-                return _response({"object": "list", "data": [], "has_more": False})
+                files = list(self._ledger.files.values())
+                return _response({"object": "list", "data": files, "has_more": False})
+            case "GET", ["files", file_id] if file_id in self._ledger.files:
+                return _response(self._ledger.files[file_id])
         stream.take(size)
         return _response({"error": {"message": target}}, HTTPStatus.NOT_FOUND)
 
@@ -303,22 +318,28 @@ class Service:
         ledger.completed.append(parts)
         size = sum(part.size for part in parts)
         upload.status = "completed"
-        upload.file = self._file(upload.filename, upload.purpose, size)
-        upload.file["created_at"] = upload.created_at
+        upload.file = self._file(
+            upload.filename, upload.purpose, size, upload.created_at
+        )
         return upload.shown(upload_id)
 
-    def _file(self, filename: str, purpose: str, size: int) -> dict[str, Any]:
-        return {
+    def _file(
+        self, filename: str, purpose: str, size: int, created_at: int
+    ) -> dict[str, Any]:
+        file_id = self._ledger.name("file-")
+        file = {
             "object": "file",
-            "id": self._ledger.name("file-"),
+            "id": file_id,
             "purpose": purpose,
             "filename": filename,
             "bytes": size,
-            "created_at": int(time.time()),
+            "created_at": created_at,
             "expires_at": None,
             "status": "processed",
             "status_details": None,
         }
+        self._ledger.files[file_id] = file
+        return file
 
 
 NEVER_WRITTEN: Final = memoryview(mmap.mmap(-1, DROP))
@@ -362,9 +383,7 @@ def main() -> None:
         f"{scheme}://{options.host}:{listener.getsockname()[1]}/v1",
         flush=True,
     )
-    threading.Thread(
-        target=_accept, args=(listener, service, tls), daemon=True
-    ).start()
+    threading.Thread(target=_accept, args=(listener, service, tls), daemon=True).start()
     for _ in sys.stdin:
         print(json.dumps(ledger.take()), flush=True)
     print(f"the sink took {time.process_time():.1f} s of CPU", file=sys.stderr)

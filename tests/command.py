@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import aiohttp
+
+from uploader.cli import main
 
 KEY = "sk-test-0123456789"
 
@@ -50,11 +56,16 @@ class Command:
     async def __call__(self, *arguments: str, **environ: str) -> Done:
         return await finish(await self.start(*arguments, **environ))
 
+    async def tell(self, *arguments: str, **environ: str) -> Done:
+        """The same within this process: quicker, for commands without signals."""
+        environ = {**self._environ(), **environ}
+        return await asyncio.to_thread(_run_here, arguments, environ)
+
     def _environ(self) -> dict[str, str]:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("UPLOADER_", "OPENAI_"))
+            if not name.startswith(("UPLOADER_", "OPENAI_", "AZURE_"))
         }
         return {
             **kept,
@@ -63,6 +74,21 @@ class Command:
             "UPLOADER_JOURNAL": str(self.journal),
             "UPLOADER_CONFIG": os.devnull,
         }
+
+
+def _run_here(arguments: Sequence[str], environ: Mapping[str, str]) -> Done:
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.dict(os.environ, environ, clear=True),
+        mock.patch.object(sys, "argv", ["uploader", *arguments]),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        try:
+            main()
+        except SystemExit as done:
+            code = int(done.code or 0)
+    return Done(code, stdout.getvalue(), stderr.getvalue())
 
 
 async def finish(process: asyncio.subprocess.Process) -> Done:

@@ -1,13 +1,18 @@
-"""What tests put in place of time, of a part's bytes and of a service."""
+"""What tests put in place of time, of a part's bytes, an observer and a service."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
+from uploader.events import Event
+
+E = TypeVar("E", bound=Event)
 
 EPOCH = 1_700_000_000.0
 """What a `FakeClock` shows at its beginning."""
@@ -51,6 +56,19 @@ class FakeBody:
             yield chunk
         if self._failure is not None:
             raise self._failure
+
+
+class Told:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

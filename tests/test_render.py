@@ -93,7 +93,7 @@ EVERYTHING = [
     ],
 )
 def test_sizes_are_in_powers_of_1024(count: int, text: str) -> None:
-    assert render.size(count) == text
+    assert tables.size(count) == text
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, Sequence[str]]:

@@ -2,8 +2,16 @@ import itertools
 
 import pytest
 
-from uploader.model import UploadState
-from uploader.state import TRANSITIONS, Event, IllegalTransition, advance
+from uploader.model import AttachmentState, UploadState
+from uploader.state import (
+    ATTACHMENT_TRANSITIONS,
+    TRANSITIONS,
+    AttachmentEvent,
+    Event,
+    IllegalTransition,
+    advance,
+    advance_attachment,
+)
 
 FINAL = {UploadState.FAILED, UploadState.CANCELLED}
 
@@ -73,4 +81,60 @@ def test_the_way_from_planned_to_completed_and_each_way_back() -> None:
         (Event.COMPLETED, UploadState.COMPLETED),
     ]:
         state = advance(state, event)
+        assert state is after
+
+
+def test_every_state_of_an_attachment_has_a_row_and_can_be_reached() -> None:
+    after = {state for row in ATTACHMENT_TRANSITIONS.values() for state in row.values()}
+
+    assert set(ATTACHMENT_TRANSITIONS) == set(AttachmentState)
+    assert after == set(AttachmentState)
+
+
+def test_every_event_of_an_attachment_happens_somewhere() -> None:
+    events = {event for row in ATTACHMENT_TRANSITIONS.values() for event in row}
+
+    assert events == set(AttachmentEvent)
+
+
+@pytest.mark.parametrize(
+    ("state", "event"), list(itertools.product(AttachmentState, AttachmentEvent))
+)
+def test_an_event_of_an_attachment_without_a_row_is_a_bug(
+    state: AttachmentState, event: AttachmentEvent
+) -> None:
+    if event in ATTACHMENT_TRANSITIONS[state]:
+        assert advance_attachment(state, event) is ATTACHMENT_TRANSITIONS[state][event]
+        return
+
+    with pytest.raises(IllegalTransition, match=f"{event.name}.*{state}"):
+        advance_attachment(state, event)
+
+
+def test_a_message_is_only_there_if_it_was_intended() -> None:
+    before = {
+        state
+        for state, row in ATTACHMENT_TRANSITIONS.items()
+        if AttachmentEvent.ATTACHED in row
+    }
+
+    assert before == {AttachmentState.ATTACHING}
+
+
+def test_a_message_that_is_there_can_only_turn_out_to_be_of_no_use() -> None:
+    assert ATTACHMENT_TRANSITIONS[AttachmentState.ATTACHED] == {
+        AttachmentEvent.FAILED: AttachmentState.FAILED
+    }
+
+
+def test_the_way_from_planned_to_attached_and_the_way_back() -> None:
+    state = AttachmentState.PLANNED
+    for event, after in [
+        (AttachmentEvent.INTENDED, AttachmentState.ATTACHING),
+        (AttachmentEvent.WITHDRAWN, AttachmentState.PLANNED),
+        (AttachmentEvent.INTENDED, AttachmentState.ATTACHING),
+        (AttachmentEvent.INTENDED, AttachmentState.ATTACHING),
+        (AttachmentEvent.ATTACHED, AttachmentState.ATTACHED),
+    ]:
+        state = advance_attachment(state, event)
         assert state is after

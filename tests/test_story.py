@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import KEY, files_at
+from tests.fakes import Told
 from uploader import Settings, Uploader
 from uploader.config import RetryPolicy, Timeouts
 from uploader.emulator import Emulator, Fault, Switches
@@ -64,19 +65,6 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(random.Random(3).randbytes(PARTS * PART_SIZE - 100))
     return path
-
-
-class Told:
-    """An observer that remembers."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 async def upload(settings: Settings, source: Path, told: Told | None = None) -> str:
@@ -206,7 +194,6 @@ async def test_a_service_that_stays_broken_is_given_up_and_what_was_sent_is_kept
         await upload(settings, source, told)
 
     (failed,) = told.of(UploadFailed)
-    assert isinstance(failed, UploadFailed)
     assert failed.resumable
     emulator.clear_faults()
     again = Told()
@@ -370,12 +357,11 @@ async def test_what_cannot_finish_in_time_is_said_with_the_rate_that_it_takes(
 ) -> None:
     told = Told()
     async with Uploader(settings, observers=[told]) as uploader:
-        machine = uploader._machine
+        machine = uploader._default
         machine.retry.pace.remembered_rate = 1.0
         await uploader.upload(source)
 
     (risk,) = told.of(DeadlineAtRisk)
-    assert isinstance(risk, DeadlineAtRisk)
     assert risk.rate == 1.0
     assert risk.needed == pytest.approx(source.stat().st_size / 3600, rel=0.01)
 

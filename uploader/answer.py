@@ -26,7 +26,12 @@ from uploader.errors import (
 T = TypeVar("T")
 
 QUOTA_CODES: Final = frozenset(
-    {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"}
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "billing_hard_limit_reached",
+        "quotaExceeded",  # Azure's
+    }
 )
 
 
@@ -68,22 +73,15 @@ def refusal(answer: Answer, *, secret: str) -> BackendError:
     code, message = explain(answer)
     if 300 <= answer.status < 400:
         message = f"a redirect to {answer.headers.get('location', 'nowhere')}"
-    # Before it is cut to its length, or the beginning of the key could stay.
-    if len(secret) > 4:
-        message = message.replace(secret, "***")
-    message = printable(message[:2000])
+    message = quotable(message, secret=secret)
     said = f"{answer.operation}: HTTP {answer.status}{message and ': '}{message}"
     kind, hint = _meaning(answer, code)
-    known = {"hint": hint, "request_id": answer.request_id}
-    if issubclass(kind, BackendUnavailable):
-        return kind(
-            said,
-            **known,
-            status=answer.status,
-            retry_after=retry_after(answer.headers, now=time.time()),
-            effect_possible=kind is not Throttled,
-        )
-    return kind(said, **known, status=answer.status)
+    error = kind(said, hint=hint, request_id=answer.request_id, status=answer.status)
+    error.code = code
+    error.retry_after = retry_after(answer.headers, now=time.time())
+    if isinstance(error, BackendUnavailable):
+        error.effect_possible = not isinstance(error, Throttled)
+    return error
 
 
 def _meaning(answer: Answer, code: str | None) -> tuple[type[BackendError], str | None]:
@@ -119,6 +117,14 @@ def explain(answer: Answer) -> tuple[str | None, str]:
     message = found.get("message") or found.get("detail") or ""
     code = found.get("code")
     return code if isinstance(code, str) else None, str(message)
+
+
+def quotable(text: str, *, secret: str) -> str:
+    """What a service says, fit for an error of ours."""
+    # Before it is cut to its length, or the beginning of the key could stay.
+    if len(secret) > 4:
+        text = text.replace(secret, "***")
+    return printable(text[:2000])
 
 
 def printable(text: str, length: int = 300) -> str:

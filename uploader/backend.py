@@ -13,8 +13,9 @@ from uploader.model import (
     Identity,
     Opened,
     Part,
-    PartId,
     PutPart,
+    Scope,
+    SentPart,
     UploadSpec,
 )
 
@@ -42,6 +43,8 @@ class Capabilities:
     parallel_parts: bool = True
     expires: bool = True
     """An open upload is dropped by the service after `Limits.lifetime`."""
+    knows_files: bool = True
+    """The service can be asked about a file, and lists them."""
 
 
 class Backend(Protocol):
@@ -75,11 +78,17 @@ class Backend(Protocol):
         """
         ...
 
-    async def create(self, spec: UploadSpec) -> Opened:
-        """Open an upload of exactly `spec.size` bytes."""
+    async def create(self, spec: UploadSpec, scope: Scope | None = None) -> Opened:
+        """Open an upload of exactly `spec.size` bytes.
+
+        *scope* is given where the backend needs one.  A service that takes whole
+        files is not asked anything here.
+        """
         ...
 
-    async def put_part(self, opened: Opened, part: Part, body: Body) -> PutPart:
+    async def put_part(
+        self, spec: UploadSpec, opened: Opened, part: Part, body: Body
+    ) -> PutPart:
         """Store one part.  Parts may arrive in any order and at the same time.
 
         Raises `UploadExpired` when the service says that the upload is over, and
@@ -88,7 +97,11 @@ class Backend(Protocol):
         ...
 
     async def complete(
-        self, opened: Opened, part_ids: Sequence[PartId], md5: str | None
+        self,
+        spec: UploadSpec,
+        opened: Opened,
+        parts: Sequence[SentPart],
+        md5: str | None,
     ) -> File:
         """Join the parts in the order given.
 

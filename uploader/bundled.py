@@ -6,15 +6,33 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from uploader.config import Settings
 from uploader.errors import BackendUnavailable
 
 SERVICE: Final = "emulator"
 """Its identity in the journal: the port is another one each time."""
 
 KEY: Final = "sk-emulator"
+
+
+def emulated(settings: Settings, url: str) -> Settings:
+    """The settings, with all services at the emulator at *url*."""
+    origin = url.removesuffix("/v1")
+    return replace(
+        settings,
+        base_url=url,
+        api_key=KEY,
+        service=SERVICE,
+        azure=replace(settings.azure, endpoint=origin, api_key=KEY, ad_token=None),
+        goapi=replace(settings.goapi, base_url=origin, api_key=KEY),
+        llmprovider=replace(
+            settings.llmprovider, base_url=f"{origin}/llmprovider/v1", api_key=KEY
+        ),
+    )
 
 
 @contextlib.contextmanager

@@ -76,6 +76,8 @@ class Completion:
         """
         file, clock, delay = self.run.upload.file, self.machine.clock, FIRST_LOOK
         assert file is not None
+        if not self.machine.backend.capabilities.knows_files:
+            return
         until = clock.wall() + self.machine.settings.timeouts.settle
         while True:
             try:
@@ -97,14 +99,19 @@ class Completion:
             raise unusable
 
     async def _ask(self, intent: CompleteIntent) -> None:
-        machine, opened = self.machine, self.run.upload.opened
+        machine, upload = self.machine, await self.run.reload()
+        opened = upload.opened
         assert opened is not None
+        by_id = {part.part_id: part for part in upload.parts.values()}
+        parts = [by_id[part_id] for part_id in intent.part_ids]
 
         async def attempt() -> File:
             await machine.journal.intend_complete(
                 self.run.hold.lease, replace(intent, asked_at=machine.clock.wall())
             )
-            return await machine.backend.complete(opened, intent.part_ids, intent.md5)
+            return await machine.backend.complete(
+                upload.spec, opened, parts, intent.md5
+            )
 
         async def on_backoff(
             number: int, delay: float, error: BackendUnavailable

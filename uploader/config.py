@@ -59,6 +59,8 @@ class RetryPolicy:
     give_up_after: float = 300.0
     backoff_initial: float = 0.5
     backoff_max: float = 30.0
+    repeat_effects: bool = False
+    """Send a whole file again when its answer is lost; it may be there twice then."""
     first_contact_attempts: int = 3
     """Tries while nothing at this address ever answered: it may be the wrong one."""
 
@@ -85,6 +87,8 @@ class Timeouts:
     """From the last byte sent to the first byte of the answer."""
     settle: float = 60.0
     """How long an effect may still be under way after its answer was lost."""
+    usable: float = 600.0
+    """How long an attached file may take until it can be used."""
     lease: float = 30.0
     """An owner that was not heard of for so long has lost its uploads."""
     drain: float = 10.0
@@ -112,6 +116,34 @@ class Azure:
     """`/openai/uploads?api-version=…`, or `/openai/v1/uploads`."""
     api_version: str = "2024-10-21"
     """The first stable one that has uploads; classic paths only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goapi:
+    """GoAPI's GPTs API.  Paths and part name are unverified: no document states them."""
+
+    base_url: str = "https://api.goapi.xyz"
+    api_key: str | None = field(default=None, repr=False)
+    model: str = "gpt-4o"
+    gizmo_id: str | None = None
+    conversation_path: str = "/api/chatgpt/v1/conversation"
+    upload_path: str = "/api/chatgpt/v1/conversation/{conversation_id}/upload"
+    upload_part: str = "file"
+    first_prompt: str = "Hello"
+    """What opens a new conversation: one has to exist before a file can go into it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Llmprovider:
+    """LLMProvider's Gizmo API.  The chat path is unverified."""
+
+    base_url: str = "https://platform.llmprovider.ai/v1"
+    api_key: str | None = field(default=None, repr=False)
+    model: str = "gizmo-gpt-4o"
+    upload_path: str = "/uploaded"
+    chat_path: str = "/chat/completions"
+    first_prompt: str = "Hello"
+    """What opens a new conversation, so that all files of a message go into one."""
 
 
 def default_journal() -> Path:
@@ -149,6 +181,8 @@ class Settings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     azure: Azure = field(default_factory=Azure)
+    goapi: Goapi = field(default_factory=Goapi)
+    llmprovider: Llmprovider = field(default_factory=Llmprovider)
 
     def __post_init__(self) -> None:
         if self.parallel < 1:
@@ -185,7 +219,7 @@ class Settings:
 class Given:
     """A value as it was found, and where: a variable, or a file and line."""
 
-    value: Any
+    value: Any = field(repr=False)
     origin: str
 
 
@@ -371,6 +405,10 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "AZURE_OPENAI_API_KEY": "azure.api_key",
     "AZURE_OPENAI_AD_TOKEN": "azure.ad_token",
     "OPENAI_API_VERSION": "azure.api_version",
+    "GOAPI_API_KEY": "goapi.api_key",
+    "GOAPI_BASE_URL": "goapi.base_url",
+    "LLMPROVIDER_API_KEY": "llmprovider.api_key",
+    "LLMPROVIDER_BASE_URL": "llmprovider.base_url",
     # Our own variables come later and win.
     **{f"UPLOADER_{name.upper().replace('.', '_')}": name for name in NAMES},
 }

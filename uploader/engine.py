@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from uploader import planner
+from uploader import carrier
 from uploader.backend import Backend
 from uploader.backends import open_backend
+from uploader.carrier import Wish
 from uploader.clock import Clock, SystemClock
 from uploader.config import Settings
-from uploader.errors import (
-    Interrupted,
-    LeaseLost,
-    UploaderError,
-    UploadOwned,
-    UsageError,
-)
-from uploader.events import Event, Observer, UploadFailed
+from uploader.errors import UsageError
+from uploader.events import Event, Observer
 from uploader.journal import SqliteJournal
-from uploader.lease import CancelRequested, Hold
+from uploader.machines import Machines
 from uploader.model import (
+    Attached,
+    Attachment,
     FileId,
-    Identity,
-    LocalId,
+    FileRef,
+    Sent,
     Upload,
     UploadedFile,
-    UploadSpec,
-    UploadState,
 )
-from uploader.pacing import Pace
-from uploader.record import Claim, Journal
-from uploader.retry import Retry
-from uploader.run import Machine, Run
-from uploader.scheduler import Scheduler, together
+from uploader.outbox import Outbox
+from uploader.record import Journal
+from uploader.run import Machine
+from uploader.scheduler import Scheduler
 from uploader.source import Source, new_digest
-from uploader.story import Story
 
 logger = logging.getLogger("uploader")
 
@@ -70,7 +62,8 @@ class Uploader:
         self._backend = backend
         self._observers = list(observers)
         self._clock = SystemClock() if clock is None else clock
-        self._running: Machine | None = None
+        self._running: Machines | None = None
+        self._default: Machine
 
     @classmethod
     def from_openai(
@@ -92,35 +85,31 @@ class Uploader:
         return cls(settings, backend=from_client(client, settings), observers=observers)
 
     async def __aenter__(self) -> Self:
-        settings, clock = self.settings, self._clock
+        settings = self.settings
         if settings.digest != "off":
             new_digest(settings.digest)
         backend = self._backend or open_backend(settings)
         try:
-            journal = await open_journal(settings, clock)
+            journal = await open_journal(settings, self._clock)
         except BaseException:
             await backend.aclose()
             raise
-        pace = Pace(remembered_rate=await journal.rate(backend.service))
-        self._running = Machine(
-            settings=settings,
-            backend=backend,
+        self._running = machines = Machines(
+            settings,
             journal=journal,
             scheduler=Scheduler(settings.parallel),
-            retry=Retry(settings.retry, pace, clock),
-            clock=clock,
+            clock=self._clock,
             observe=self._observe,
         )
+        self._default = await machines.add(backend.service.split()[0], backend)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        machine = self._machine
-        self._running = None
+        machines, self._running = self._machines, None
         try:
-            await _remember_rate(machine)
+            await machines.aclose()
         finally:
-            await machine.backend.aclose()
-            await machine.journal.aclose()
+            await machines.journal.aclose()
 
     async def upload(
         self,
@@ -130,46 +119,94 @@ class Uploader:
         filename: str | None = None,
         mime_type: str | None = None,
         expires_after: int | None = None,
+        to: str | None = None,
+        prompt: str | None = None,
+        model: str | None = None,
     ) -> UploadedFile:
         """Upload one file, or go on with it where an earlier run stopped.
 
         *purpose* is the service's word for what the file may be used for.  *filename*
         is what the service shall call it, by default the file's own name.
-        *expires_after* is the life in seconds of the resulting file.
+        *expires_after* is the life in seconds of the resulting file.  With *to* the
+        file goes to that target as `send` says, and the result has what came of it.
 
         Raises `SourceError` and `UsageError` before anything is sent, `UploadOwned`
         when another process is at it, and the `BackendError` that stopped it; what
         was recorded stays, and the same call goes on from there.
         """
-        machine = self._machine
+        wish = Wish(
+            purpose=purpose,
+            filename=filename,
+            mime_type=mime_type,
+            expires_after=expires_after,
+            target=to,
+        )
+        if to is not None:
+            sent = await self._send([path], wish, prompt=prompt, model=model)
+            return sent.files[0]
+        if prompt is not None or model is not None:
+            raise UsageError(
+                "a prompt goes to a conversation, and none is named",
+                hint="say where with --to, e.g. --to conversation:new",
+            )
+        machine = self._default
         with Source.open(Path(path)) as source:
-            backend, settings = machine.backend, machine.settings
-            name = source.path.name if filename is None else filename
-            spec = UploadSpec(
-                filename=name,
-                purpose=purpose,
-                size=source.fingerprint.size,
-                mime_type=backend.mime_type(name) if mime_type is None else mime_type,
-                expires_after=expires_after,
-            )
-            backend.check(spec)
-            plan = planner.plan_parts(
-                spec.size,
-                backend.limits,
-                parallel=settings.parallel,
-                part_size=settings.part_size,
-            )
-            identity = Identity(
-                service=backend.service,
-                path=source.path,
-                purpose=purpose,
-                filename=name,
-                expires_after=expires_after,
-            )
-            claim = await machine.journal.begin(
-                identity, spec, source.fingerprint, plan, now=machine.clock.wall()
-            )
-            return await self._carry(claim, source)
+            claim = await carrier.begin(machine, source, wish)
+            return await carrier.carry(machine, claim, source)
+
+    async def send(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        to: str,
+        prompt: str | None = None,
+        model: str | None = None,
+        purpose: str = PURPOSE,
+        filename: str | None = None,
+        mime_type: str | None = None,
+        expires_after: int | None = None,
+        backend: str | None = None,
+    ) -> Sent:
+        """Upload files, or go on with them, and attach all as one message.
+
+        *to* is a target: `conversation:ID`, `vector-store:ID`, `goapi:ID` or
+        `llmprovider:ID`, with `new` as ID for a new one.  It knows the service that
+        takes the bytes; *backend* overrides that.  With *model* an OpenAI conversation
+        is asked for an answer.
+
+        Raises what `upload` raises, `SourceError` for a file that the target does not
+        take, and `OutcomeUnknown` when the message may be there and nobody can tell.
+        """
+        wish = Wish(
+            purpose=purpose,
+            filename=filename,
+            mime_type=mime_type,
+            expires_after=expires_after,
+            target=to,
+        )
+        return await self._send(
+            paths, wish, prompt=prompt, model=model, backend=backend
+        )
+
+    async def attach(
+        self,
+        files: Sequence[FileRef | UploadedFile | str],
+        *,
+        to: str,
+        prompt: str | None = None,
+        model: str | None = None,
+    ) -> Attached:
+        """Attach files that exist at the target's service as one message.
+
+        A file is named by its id alone where the service can be asked about it;
+        elsewhere a `FileRef` says what a message has to repeat.
+        """
+        refs = [_named(file) for file in files]
+        return await self._outbox.attach(refs, to=to, prompt=prompt, model=model)
+
+    async def ask(self, to: str, prompt: str, *, model: str | None = None) -> Attached:
+        """Go on in a conversation; its last message is remembered in the journal."""
+        return await self._outbox.attach([], to=to, prompt=prompt, model=model)
 
     async def resume(
         self,
@@ -177,22 +214,29 @@ class Uploader:
         *,
         accept: FileId | None = None,
         again: bool = False,
-    ) -> UploadedFile:
-        """Go on with an upload of the journal, by its id or the beginning of it.
+    ) -> UploadedFile | Sent:
+        """Go on with an upload, or an attachment, by its id or the beginning of it.
 
-        Where the outcome of `complete` stayed unknown somebody has to look: *accept*
-        says that this file is it, *again* that there is none.
+        Where an outcome stayed unknown somebody has to look: *accept* says that this
+        file is it, *again* that there is none.
         """
-        machine = self._machine
-        upload = await machine.journal.find(name)
-        self._check_service(upload)
-        if (accept or again) and upload.state is not UploadState.COMPLETING:
+        journal = self._machines.journal
+        attachment = await self._attachment(name)
+        if attachment is not None:
+            return await self._outbox.resume(attachment, again=again)
+        upload = await journal.find(name)
+        machine = await self._machines.of(upload.identity.service)
+        if (accept or again) and not carrier.is_in_doubt(upload):
             raise UsageError(
                 f"upload {upload.id} is {upload.state}; its outcome is not in doubt",
                 hint="leave out --accept and --again",
             )
-        claim = await machine.journal.take(upload.id, now=machine.clock.wall())
-        return await self._carry(claim, None, accept=accept, again=again)
+        claim = await journal.take(upload.id, now=self._clock.wall())
+        # The result of one that is on its way to a target is the message's to deliver.
+        deliver = upload.identity.target is None
+        return await carrier.carry(
+            machine, claim, accept=accept, again=again, deliver=deliver
+        )
 
     async def cancel(self, name: str) -> None:
         """Give an upload up, here and at the service.
@@ -200,125 +244,77 @@ class Uploader:
         If another process works on it that one is asked to, and waited for.  Raises
         `UsageError` when it is complete, or may be.
         """
-        machine = self._machine
-        upload = await machine.journal.find(name)
-        self._check_service(upload)
-        if upload.state not in (UploadState.PLANNED, UploadState.OPEN):
-            raise UsageError(
-                f"upload {upload.id} is {upload.state}; there is nothing to cancel",
-                hint="a file that is complete can be deleted at the service",
-            )
-        try:
-            claim = await machine.journal.take(upload.id, now=machine.clock.wall())
-        except UploadOwned as owned:
-            await self._ask_owner_to_cancel(upload.id, owned)
-            return
-        async with self._holding(claim) as run:
-            await Story(run).cancel()
+        upload = await self._machines.journal.find(name)
+        machine = await self._machines.of(upload.identity.service)
+        await carrier.cancel(machine, upload)
 
     async def uploads(self, *, unfinished: bool = False) -> Sequence[Upload]:
         """What the journal knows, oldest first; *unfinished*: what `resume` takes up."""
-        return await self._machine.journal.uploads(unfinished=unfinished)
+        return await self._machines.journal.uploads(unfinished=unfinished)
 
-    async def resumable(self) -> Sequence[Upload]:
-        """The unfinished uploads to this service."""
-        service = self._machine.backend.service
-        return [
+    async def attachments(self, *, unfinished: bool = False) -> Sequence[Attachment]:
+        """The messages that the journal knows, oldest first."""
+        return await self._machines.journal.attachments(unfinished=unfinished)
+
+    async def resumable(self) -> Sequence[Upload | Attachment]:
+        """What is unfinished at services that the settings lead to.
+
+        Uploads that belong to a message are taken up with it.
+        """
+        uploads = await self.uploads(unfinished=True)
+        attachments = await self.attachments(unfinished=True)
+        found: list[Upload | Attachment] = [
             upload
-            for upload in await self.uploads(unfinished=True)
-            if upload.identity.service == service
+            for upload in uploads
+            if upload.identity.target is None
+            and await self._machines.reaches(upload.identity.service)
         ]
+        found += [
+            attachment
+            for attachment in attachments
+            if await self._machines.reaches(attachment.spec.service)
+        ]
+        return found
 
     def drain(self) -> None:
         """Take no new part; parts in flight get a moment.
 
         Every running upload then ends with `Interrupted`, and can be resumed.
         """
-        self._machine.scheduler.drain()
+        self._machines.scheduler.drain()
 
     @property
-    def _machine(self) -> Machine:
+    def _machines(self) -> Machines:
         if self._running is None:
             raise RuntimeError("an Uploader works inside `async with` only")
         return self._running
 
-    async def _carry(
+    @property
+    def _outbox(self) -> Outbox:
+        return Outbox(self._machines)
+
+    async def _send(
         self,
-        claim: Claim,
-        source: Source | None,
+        paths: Sequence[str | Path],
+        wish: Wish,
         *,
-        accept: FileId | None = None,
-        again: bool = False,
-    ) -> UploadedFile:
-        async with self._holding(claim) as run:
-            story = Story(run, source)
-            if accept is not None:
-                file = await run.machine.backend.get_file(accept)
-                await story.accept(file)
-            elif again:
-                await story.again()
-            result = await story.tell()
-            await run.machine.journal.deliver(
-                run.hold.lease, now=run.machine.clock.wall()
-            )
-            return result
-
-    @contextlib.asynccontextmanager
-    async def _holding(self, claim: Claim) -> AsyncIterator[Run]:
-        """The claimed upload, with a heartbeat, until the block ends.
-
-        What goes wrong is announced and noted, and the lease is let go in any case.
-        """
-        machine = self._machine
-        hold = Hold(
-            claim.lease, machine.journal, machine.clock, machine.settings.timeouts.lease
+        prompt: str | None,
+        model: str | None,
+        backend: str | None = None,
+    ) -> Sent:
+        return await self._outbox.send(
+            [Path(path) for path in paths],
+            wish,
+            prompt=prompt,
+            model=model,
+            backend=backend,
         )
-        run = Run(machine, claim.upload, hold)
+
+    async def _attachment(self, name: str) -> Attachment | None:
         try:
-            async with together() as group:
-                company = [
-                    group.create_task(hold.keep()),
-                    group.create_task(self._cut_off()),
-                ]
-                yield run
-                for task in company:
-                    task.cancel()
-        except CancelRequested:
-            await Story(run).cancel()
-            raise Interrupted(
-                "cancelled on request", hint="nothing is left of it"
-            ) from None
-        except UploaderError as error:
-            await _note(run, error)
-            raise
-        finally:
-            await asyncio.shield(machine.journal.release(claim.lease))
-
-    async def _cut_off(self) -> None:
-        """End what did not drain in time."""
-        machine = self._machine
-        await machine.scheduler.drained()
-        await machine.clock.sleep(machine.settings.timeouts.drain)
-        raise Interrupted("stopped before it was complete")
-
-    async def _ask_owner_to_cancel(self, upload: LocalId, owned: UploadOwned) -> None:
-        machine = self._machine
-        await machine.journal.request_cancel(upload)
-        patience = machine.settings.timeouts.lease
-        while patience > 0:
-            await machine.clock.sleep(0.5)
-            patience -= 0.5
-            if (await machine.journal.find(upload)).state is UploadState.CANCELLED:
-                return
-        raise owned
-
-    def _check_service(self, upload: Upload) -> None:
-        service = self._machine.backend.service
-        if upload.identity.service != service:
-            raise UsageError(
-                f"upload {upload.id} belongs to {upload.identity.service}, not {service}",
-                hint="run it with that service's --base-url, organisation and project",
-            )
+            return await self._machines.journal.find_attachment(name)
+        except UsageError:
+            return None
 
     def _observe(self, event: Event) -> None:
         for observer in tuple(self._observers):
@@ -340,28 +336,18 @@ async def open_journal(settings: Settings, clock: Clock | None = None) -> Journa
     )
 
 
-async def _note(run: Run, error: UploaderError) -> None:
-    """Keep and announce what stopped the upload."""
-    resumable = False
-    if not isinstance(error, LeaseLost):
-        if not isinstance(error, Interrupted):
-            await run.machine.journal.note_failure(run.hold.lease, str(error))
-        resumable = (await run.reload()).is_unfinished
-    run.observe(
-        UploadFailed,
-        error=str(error),
-        hint=error.hint,
-        exit_code=error.exit_code,
-        resumable=resumable,
-    )
-
-
-async def _remember_rate(machine: Machine) -> None:
-    rate = machine.retry.pace.rate.value(now=machine.clock.elapsed())
-    if rate:
-        await machine.journal.remember_rate(
-            machine.backend.service, rate, now=machine.clock.wall()
+def _named(file: FileRef | UploadedFile | str) -> FileRef:
+    if isinstance(file, FileRef):
+        return file
+    if isinstance(file, UploadedFile):
+        return FileRef(
+            file_id=file.file_id,
+            name=file.filename,
+            size=file.bytes,
+            mime_type=file.mime_type,
+            details=file.details,
         )
+    return FileRef(file_id=FileId(file), name="")
 
 
 def upload(

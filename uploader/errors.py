@@ -72,7 +72,8 @@ class BackendError(UploaderError):
     """The service did not do what was asked.
 
     *status* is the HTTP status, if one came back; *request_id* is the service's
-    own name for the request, to be quoted to its support.
+    own name for the request, to be quoted to its support.  *retry_after* is the
+    service's wish in seconds, whatever the failure.
     """
 
     def __init__(
@@ -88,6 +89,9 @@ class BackendError(UploaderError):
         super().__init__(message, hint=hint)
         self.status = status
         self.request_id = request_id
+        self.code: str | None = None
+        """The service's own word for it, good enough to choose a hint by."""
+        self.retry_after: float | None = None
 
 
 class RequestRejected(BackendError):
@@ -134,7 +138,7 @@ class BackendUnavailable(BackendError):
     """The service could not answer now; the same request may succeed later.
 
     *effect_possible* says that the request may have been carried out although no
-    good answer came back.  *retry_after* is the service's wish in seconds.
+    good answer came back.
     """
 
     exit_code = 5

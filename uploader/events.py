@@ -20,12 +20,27 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
+    """Something happened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadEvent(Event):
+    """Something happened to one upload."""
+
     upload: LocalId
     path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadStarted(Event):
+class AttachmentEvent(Event):
+    """Something happened to one attachment."""
+
+    attachment: LocalId
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadStarted(UploadEvent):
     """The journal has it.  *recorded* bytes are at the service already."""
 
     size: int
@@ -35,7 +50,7 @@ class UploadStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOpened(Event):
+class UploadOpened(UploadEvent):
     """The service gave an upload id."""
 
     upload_id: UploadId
@@ -43,7 +58,7 @@ class UploadOpened(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartProgressed(Event):
+class PartProgressed(UploadEvent):
     """*sent* bytes of the part were handed to the connection in this attempt."""
 
     number: int
@@ -51,7 +66,7 @@ class PartProgressed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartSent(Event):
+class PartSent(UploadEvent):
     """The service has the part, and the journal knows it."""
 
     number: int
@@ -60,7 +75,7 @@ class PartSent(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackingOff(Event):
+class BackingOff(UploadEvent):
     """*operation* failed in this *attempt* and is tried again after *delay* seconds."""
 
     operation: str
@@ -70,7 +85,7 @@ class BackingOff(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadlineAtRisk(Event):
+class DeadlineAtRisk(UploadEvent):
     """At *rate* the rest does not fit into the upload's life.
 
     *rate* and *needed* are bytes per second, *remaining* is seconds.
@@ -82,38 +97,41 @@ class DeadlineAtRisk(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceReplaced(Event):
+class SourceReplaced(UploadEvent):
     """The name leads to another file now; the opened version is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRestarted(Event):
+class UploadRestarted(UploadEvent):
     """All recorded parts were given up, and why."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompleteAsked(Event):
+class CompleteAsked(UploadEvent):
     """All parts are at the service; the intent to complete is journalled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeSought(Event):
+class OutcomeSought(UploadEvent):
     """`complete` has no clear answer; the service's files are being looked through."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadCompleted(Event):
+class UploadCompleted(UploadEvent):
+    """The file is proven.  With a *target* it still has to be attached there."""
+
     file_id: FileId
     bytes: int
     md5: str | None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadFailed(Event):
+class UploadFailed(UploadEvent):
     """The upload stopped with an error.  *resumable* says whether `resume` goes on."""
 
     error: str
@@ -123,8 +141,60 @@ class UploadFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadCancelled(Event):
+class UploadCancelled(UploadEvent):
     pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachAsked(AttachmentEvent):
+    """The message is about to be added; the intent is journalled."""
+
+    conversation_id: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachBackingOff(AttachmentEvent):
+    """*operation* failed in this *attempt* and is tried again after *delay* seconds."""
+
+    operation: str
+    attempt: int
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachOutcomeSought(AttachmentEvent):
+    """`attach` has no clear answer; the conversation is being looked through."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerProgressed(AttachmentEvent):
+    """The next piece of the model's answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentCompleted(AttachmentEvent):
+    """The message is there, and its files are usable."""
+
+    conversation_id: str
+    message_id: str | None
+    file_ids: tuple[FileId, ...]
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentFailed(AttachmentEvent):
+    """The attachment stopped with an error.  *resumable* says if `resume` goes on."""
+
+    error: str
+    hint: str | None
+    exit_code: int
+    resumable: bool
 
 
 Observer = Callable[[Event], None]

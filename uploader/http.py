@@ -1,4 +1,4 @@
-"""The door to HTTP: one session, error translation, streaming part bodies.
+"""The door to HTTP: one session, error translation, bodies and answers as streams.
 
 Nothing above this module sees aiohttp or a status that has not become an error.
 """
@@ -8,11 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +27,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from yarl import URL
 
+from uploader import __version__
 from uploader.answer import Answer, printable, refusal
 from uploader.backend import Body
 from uploader.config import Timeouts
@@ -33,11 +39,19 @@ from uploader.errors import (
     UsageError,
 )
 from uploader.model import MIB
+from uploader.multipart import Envelope, Form
 
 Headers = Callable[[], Awaitable[Mapping[str, str]]]
 """Asked before every request, so that a token may be renewed in mid-upload."""
 
+StatusOf = Callable[[Answer], int]
+
+_Asked = AbstractAsyncContextManager[aiohttp.ClientResponse]
+_Translated = Callable[[str, object], AbstractContextManager[None]]
+
 MAX_ANSWER: Final = 16 * MIB
+MAX_STREAM: Final = 64 * MIB
+SECRET_HEADERS: Final = ("api-key", "X-API-Key", "Authorization")
 
 
 class Http:
@@ -51,11 +65,19 @@ class Http:
         timeouts: Timeouts,
         ca_bundle: Path | None = None,
         query: Mapping[str, str] | None = None,
+        status_of: StatusOf | None = None,
+        key_name: str | None = None,
     ) -> None:
-        """*query* goes with every request."""
+        """*query* goes with every request.
+
+        *status_of* tells what a document really means where a service says "200" and
+        refuses within it; *key_name* is the variable that a refused key came from.
+        """
         self.base_url = parse_url(base_url)
         self.query = dict(query or {})
         self._headers = headers
+        self._status_of = status_of
+        self._key_name = key_name
         self._timeouts = timeouts
         self._ca_bundle = ca_bundle
         self._session: aiohttp.ClientSession | None = None
@@ -68,37 +90,85 @@ class Http:
         *,
         json: object = None,
         part: Body | None = None,
+        form: Form | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask once.  *operation* names the request in errors.
 
+        *part* goes out as the file of *form*.
         Raises the `BackendError` that a bad answer, or none, stands for.
         """
         headers = dict(await self._headers())
-        data: Payload | bytes | None = None
+        data: Payload | None = None
         if part is not None:
-            data = PartPayload(operation, part, self._timeouts.progress)
-        elif json is not None:
-            data = msgspec.json.encode(json)
-            headers["Content-Type"] = "application/json"
-        url = self.base_url.joinpath(path, encoded=True)
+            data = PartPayload(operation, part, form or Form(), self._timeouts.progress)
         with self._translated(operation, data):
-            async with self._open_session().request(
-                method,
-                url,
-                params={**self.query, **(query or {})},
-                data=data,
-                headers=headers,
-                # Some services refuse a content type that has no content.
-                skip_auto_headers=("Content-Type",) if data is None else None,
-                allow_redirects=False,
+            async with self._asked(
+                method, path, headers, data=data, json=json, query=query
             ) as response:
                 body = await _read(response, operation)
-        answer = Answer(operation, response.status, response.headers, body)
-        if not 200 <= answer.status < 300:
-            secret = headers.get("api-key") or headers.get("Authorization", "")
-            raise refusal(answer, secret=secret.removeprefix("Bearer "))
-        return answer
+        return self._checked(
+            Answer(operation, response.status, response.headers, body), headers
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self, operation: str, method: str, path: str, *, json: object = None
+    ) -> AsyncIterator[Stream]:
+        """Ask once, and read the answer as it comes.
+
+        A bad status is refused as `request` does.  An answer may also be one whole
+        document: see its `content_type`.
+        """
+        headers = dict(await self._headers())
+        headers["Accept"] = "text/event-stream, application/json"
+        asked = self._asked(method, path, headers, json=json)
+        with self._translated(operation, None):
+            response = await asked.__aenter__()
+        try:
+            stream = Stream(operation, response, self._translated)
+            if not _is_good(stream.status) or stream.is_document:
+                self._checked(await stream.read(), headers)
+            # What its reader raises is not the connection's and stays as it is.
+            yield stream
+        finally:
+            # Closed, not read to its end: nobody knows how much is still to come.
+            response.close()
+
+    def _checked(self, answer: Answer, headers: Mapping[str, str]) -> Answer:
+        """*answer* if it is a good one.  Raises what it stands for otherwise."""
+        if _is_good(answer.status) and self._status_of is not None:
+            answer = replace(answer, status=self._status_of(answer))
+        if _is_good(answer.status):
+            return answer
+        error = refusal(answer, secret=_secret(headers))
+        if self._key_name is not None and error.status in (401, 403):
+            error.hint = f"check {self._key_name}: the key, and what its plan allows"
+        raise error
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        *,
+        data: Payload | bytes | None = None,
+        json: object = None,
+        query: Mapping[str, str] | None = None,
+    ) -> _Asked:
+        if json is not None:
+            data = msgspec.json.encode(json)
+            headers["Content-Type"] = "application/json"
+        return self._open_session().request(
+            method,
+            self.base_url.joinpath(path, encoded=True),
+            params={**self.query, **(query or {})},
+            data=data,
+            headers=headers,
+            # Some services refuse a content type that has no content.
+            skip_auto_headers=("Content-Type",) if data is None else None,
+            allow_redirects=False,
+        )
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -148,6 +218,18 @@ class Http:
                 f" {error.certificate_error}",
                 hint="set ca_bundle if your network brings its own authority",
             ) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise RequestRejected(
+                f"{operation}: the proxy answers HTTP {error.status}",
+                hint="see HTTPS_PROXY in the environment, and its user and password",
+                status=error.status,
+            ) from error
+        except aiohttp.ClientProxyConnectionError as error:
+            raise Unreachable(
+                f"{operation}: no connection to the proxy: {_reason(error)}",
+                hint="see HTTPS_PROXY in the environment",
+                effect_possible=False,
+            ) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable(
                 f"{operation}: no connection to {self.base_url.authority}:"
@@ -162,6 +244,55 @@ class Http:
             raise BackendUnavailable(f"{operation}: {_reason(error)}") from error
 
 
+class Stream:
+    """A good answer on its way: its chunks, each as soon as it is there."""
+
+    def __init__(
+        self, operation: str, response: aiohttp.ClientResponse, translated: _Translated
+    ) -> None:
+        self.operation = operation
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.content_type = response.content_type
+        """Without its parameters: `text/event-stream`."""
+        self._response = response
+        self._translated = translated
+        self._document: Answer | None = None
+
+    @property
+    def request_id(self) -> str | None:
+        return Answer(self.operation, self.status, self.headers, b"").request_id
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Raises `BackendUnavailable` when the connection ends before the answer."""
+        if self._document is not None:
+            yield self._document.body
+            return
+        size = 0
+        while True:
+            with self._translated(self.operation, None):
+                chunk = await self._response.content.readany()
+            if not chunk:
+                return
+            size += len(chunk)
+            if size > MAX_STREAM:
+                raise _too_long(self.operation, self.status, MAX_STREAM)
+            yield chunk
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the answer is one JSON document: then `read` it."""
+        return self.content_type == "application/json"
+
+    async def read(self) -> Answer:
+        """The whole answer, for one that is no stream of events."""
+        if self._document is None:
+            with self._translated(self.operation, None):
+                body = await _read(self._response, self.operation)
+            self._document = Answer(self.operation, self.status, self.headers, body)
+        return self._document
+
+
 class PartPayload(Payload):
     """A whole multipart body with one file field, sent as it is read.
 
@@ -171,15 +302,10 @@ class PartPayload(Payload):
 
     _autoclose = True
 
-    def __init__(self, operation: str, body: Body, progress: float) -> None:
-        boundary = secrets.token_hex(16)
-        super().__init__(body, content_type=f"multipart/form-data; boundary={boundary}")
-        self._head = (
-            f"--{boundary}\r\n"
-            'Content-Disposition: form-data; name="data"; filename="part"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode()
-        self._tail = f"\r\n--{boundary}--\r\n".encode()
+    def __init__(self, operation: str, body: Body, form: Form, progress: float) -> None:
+        envelope = Envelope(form)
+        super().__init__(body, content_type=envelope.content_type)
+        self._head, self._tail = envelope.head, envelope.tail
         self._size = len(self._head) + body.size + len(self._tail)
         self._operation = operation
         self._body = body
@@ -221,6 +347,42 @@ class PartPayload(Payload):
         raise TypeError("a part is never held in memory")
 
 
+def checked_key(key: str | None, variable: str) -> str:
+    """A key that can be sent.  Raises `UsageError`."""
+    key = (key or "").strip()
+    if not key:
+        raise UsageError(
+            "there is no API key",
+            hint=f"set {variable}, or try it without an account: --emulator",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UsageError(
+            "the API key holds characters that no key has",
+            hint=f"copy it once more into {variable}",
+        )
+    return key
+
+
+def agent() -> Mapping[str, str]:
+    """What every request says of itself."""
+    return {"Accept": "application/json", "User-Agent": f"uploader/{__version__}"}
+
+
+def constant(headers: Mapping[str, str]) -> Headers:
+    """The same headers for every request.  Raises `UsageError` for what is none."""
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise UsageError(
+                f"the header {name} would hold characters that no header may have",
+                hint="check key, organisation and project",
+            )
+
+    async def current() -> Mapping[str, str]:
+        return headers
+
+    return current
+
+
 def parse_url(text: str) -> URL:
     """A base URL that requests can be built on.  Raises `UsageError`."""
     hint = "a base URL looks like https://api.openai.com/v1"
@@ -236,7 +398,7 @@ def parse_url(text: str) -> URL:
     if url.user or url.password:
         raise UsageError(
             f"the base URL for {url.host} holds credentials",
-            hint="leave them out and set the key as OPENAI_API_KEY",
+            hint="leave them out; the key has a setting of its own",
         )
     if url.query_string or url.fragment:
         # A query may hold a key.
@@ -252,11 +414,24 @@ async def _read(response: aiohttp.ClientResponse, operation: str) -> bytes:
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > MAX_ANSWER:
-            raise UnexpectedAnswer(
-                f"{operation}: an answer of more than {MAX_ANSWER} bytes",
-                status=response.status,
-            )
+            raise _too_long(operation, response.status, MAX_ANSWER)
     return bytes(body)
+
+
+def _is_good(status: int) -> bool:
+    return 200 <= status < 300
+
+
+def _too_long(operation: str, status: int, limit: int) -> UnexpectedAnswer:
+    return UnexpectedAnswer(
+        f"{operation}: an answer of more than {limit} bytes", status=status
+    )
+
+
+def _secret(headers: Mapping[str, str]) -> str:
+    """What of our headers must not come back in an error."""
+    found = (headers[name] for name in SECRET_HEADERS if name in headers)
+    return next(found, "").removeprefix("Bearer ")
 
 
 def _reason(error: BaseException) -> str:

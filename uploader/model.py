@@ -19,6 +19,8 @@ UploadId = NewType("UploadId", str)
 PartId = NewType("PartId", str)
 FileId = NewType("FileId", str)
 
+Details = Mapping[str, str | int]
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -119,6 +121,15 @@ class UploadSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The conversation (or vector store) that something belongs to."""
+
+    conversation_id: str
+    parent_message_id: str | None = None
+    """The last message of the assistant in it, where a follow-up has to name it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """An upload as the service opened it."""
 
@@ -134,8 +145,8 @@ class PutPart:
 
     part_id: PartId
     request_id: str | None = None
-    block_id: str | None = None
-    """What Azure calls `azure_block_id`; its own example completes with these."""
+    details: Details = field(default_factory=dict)
+    """What else the service said of it, for those who have to repeat it later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +161,7 @@ class SentPart:
     part_id: PartId
     digest: str | None = None
     request_id: str | None = None
-    block_id: str | None = None
+    details: Details = field(default_factory=dict)
     attempts: int = 1
     sent_at: float = 0.0
 
@@ -170,6 +181,7 @@ class File:
     status: str | None = None
     expires_at: int | None = None
     request_id: str | None = None
+    details: Details = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +213,10 @@ class UploadState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write about one upload, as long as its *epoch* is the newest."""
+    """The right to write about one upload or attachment.
+
+    It holds as long as its *epoch* is the newest.
+    """
 
     upload: LocalId
     owner: str
@@ -224,7 +239,10 @@ class Upload:
     opened: Opened | None = None
     parts: Mapping[int, SentPart] = field(default_factory=dict)
     may_have_orphan_parts: bool = False
+    put_asked_at: float | None = None
+    """When a part that is an effect was sent and not answered yet."""
     complete_intent: CompleteIntent | None = None
+    scope: Scope | None = None
     file: File | None = None
     restarts: int = 0
     orphan_restarts: int = 0
@@ -244,6 +262,90 @@ class Upload:
         if self.state in (UploadState.FAILED, UploadState.CANCELLED):
             return False
         return self.delivered_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRef:
+    """A file at a service, as a message has to describe it.
+
+    *scope* is the conversation that it was uploaded into, where files belong to one.
+    *width* and *height* are pixels, for images.
+    """
+
+    file_id: FileId
+    name: str
+    size: int | None = None
+    mime_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    scope: str | None = None
+    details: Details = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """What came of an attachment.
+
+    *answer* is the model's, where the target gives one; *response_id* is the name
+    under which it can be asked for again.
+    """
+
+    conversation_id: str
+    message_id: str | None = None
+    answer: str | None = None
+    response_id: str | None = None
+    request_id: str | None = None
+
+
+class AttachmentState(StrEnum):
+    """Where an attachment is in its life."""
+
+    PLANNED = "planned"
+    """Journalled; nothing was asked, or its files are still on their way."""
+    ATTACHING = "attaching"
+    """`attach` may have taken effect."""
+    ATTACHED = "attached"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentSpec:
+    """One message: files, in order, and a prompt.
+
+    *target* is as the user named it, `conversation:conv_1` or `goapi:new`.  A member
+    is an upload of this journal, or a file that exists already.
+    """
+
+    service: str
+    target: str
+    prompt: str | None = None
+    model: str | None = None
+    members: tuple[LocalId | FileRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One message on its way, as the journal knows it."""
+
+    id: LocalId
+    spec: AttachmentSpec
+    state: AttachmentState
+    created_at: float
+    scope: Scope | None = None
+    """Known once the target was prepared."""
+    cursor: str | None = None
+    """The newest item of the conversation before `attach` was asked."""
+    asked_at: float | None = None
+    response_id: str | None = None
+    """Of the response under way, from the first event of its stream."""
+    attached: Attached | None = None
+    failure: str | None = None
+    delivered_at: float | None = None
+    owner: str | None = None
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.state is not AttachmentState.FAILED and self.delivered_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +386,18 @@ class UploadedFile:
     bytes: int
     filename: str
     purpose: str
+    mime_type: str
     md5: str | None
     resumed: bool
     receipt: Receipt
+    details: Details = field(default_factory=dict)
+    attached: Attached | None = None
+    """The conversation it went to, if it was sent to one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Several files that went to a conversation as one message."""
+
+    files: tuple[UploadedFile, ...]
+    attached: Attached

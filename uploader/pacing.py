@@ -26,11 +26,12 @@ class Rate:
     _since: float | None = None
 
     def add(self, size: int, *, now: float) -> None:
-        if self._since is None:
+        self._forget(now)
+        if not self._samples:
+            # Nothing moved for a whole window: that was a pause, not a rate of zero.
             self._since = now
         self._samples.append((now, size))
         self._bytes += size
-        self._forget(now)
 
     def value(self, *, now: float) -> float | None:
         """The rate, or None while there is too little to tell."""

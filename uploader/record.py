@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from uploader.model import (
+    Attached,
+    Attachment,
+    AttachmentSpec,
     CompleteIntent,
     File,
     FileId,
@@ -23,6 +26,7 @@ from uploader.model import (
     Opened,
     Plan,
     Receipt,
+    Scope,
     SentPart,
     Upload,
     UploadSpec,
@@ -39,6 +43,14 @@ class Claim:
     upload: Upload
     lease: Lease
     unclean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentClaim:
+    """An attachment, and the lease to work on it."""
+
+    attachment: Attachment
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,10 @@ class Journal(Protocol):
         """All uploads, oldest first."""
         ...
 
+    async def find_file(self, file_id: FileId) -> Upload | None:
+        """The upload of this journal that made the file, if one did."""
+        ...
+
     async def absent_owners(self, *, now: float) -> Collection[str]:
         """Those `Upload.owner` who hold nothing any more: dead, or not heard of."""
         ...
@@ -184,6 +200,81 @@ class Journal(Protocol):
         `complete` has no proven outcome.  Only twins of *but* (same purpose, filename
         and size) count for the latter.
         """
+        ...
+
+    async def record_scope(self, lease: Lease, scope: Scope) -> None:
+        """The conversation that this upload, or this attachment, belongs to."""
+        ...
+
+    async def intend_put(self, lease: Lease, *, now: float) -> None:
+        """Record that a part which is itself an effect is about to be sent.
+
+        Its outcome is `record_part`, or `withdraw_put`.
+        """
+        ...
+
+    async def withdraw_put(self, lease: Lease) -> None:
+        """That part certainly had no effect."""
+        ...
+
+    async def begin_attachment(
+        self, spec: AttachmentSpec, *, now: float
+    ) -> AttachmentClaim:
+        """Claim the unfinished attachment of exactly this spec, or record a new one.
+
+        Raises `UploadOwned` when somebody else works on it.
+        """
+        ...
+
+    async def take_attachment(
+        self, attachment: LocalId, *, now: float
+    ) -> AttachmentClaim:
+        """Claim a known attachment.  Raises `UploadOwned`."""
+        ...
+
+    async def intend_attach(
+        self, lease: Lease, *, cursor: str | None, now: float
+    ) -> None:
+        """Record that `attach` is about to be asked; asked again it moves the time.
+
+        The cursor of the first asking stays.
+        """
+        ...
+
+    async def record_response(self, lease: Lease, response_id: str) -> None:
+        """The answer has a name by which it can be asked for later."""
+        ...
+
+    async def withdraw_attach(self, lease: Lease) -> None:
+        """`attach` certainly had no effect; the attachment is planned again."""
+        ...
+
+    async def record_attached(self, lease: Lease, attached: Attached) -> None:
+        """The message is there.  Its id becomes the last one of the conversation."""
+        ...
+
+    async def fail_attachment(self, lease: Lease, failure: str) -> None:
+        """Refused for good; its files stay what they are."""
+        ...
+
+    async def note_attachment_failure(self, lease: Lease, failure: str) -> None:
+        """What stopped it for now; it can be resumed."""
+        ...
+
+    async def deliver_attachment(self, lease: Lease, *, now: float) -> None:
+        """The caller has the answer; its uploads count as delivered, too."""
+        ...
+
+    async def attachments(self, *, unfinished: bool = False) -> Sequence[Attachment]:
+        """All attachments, oldest first."""
+        ...
+
+    async def find_attachment(self, name: str) -> Attachment:
+        """By its local id, or the beginning of it.  Raises `UsageError`."""
+        ...
+
+    async def last_message(self, service: str, conversation_id: str) -> str | None:
+        """The last message of the assistant that this journal knows of there."""
         ...
 
     async def remember_rate(self, service: str, rate: float, *, now: float) -> None:

@@ -64,7 +64,11 @@ def judge(
         for file in near
         if file.bytes == spec.size and file.created_at == opened.created_at
     )
-    if len(same) == 1 and opened.created_at not in twins:
+    # A size that is not known yet may turn out to be the right one.
+    rival = any(
+        file.bytes is None and file.created_at == opened.created_at for file in near
+    )
+    if len(same) == 1 and not rival and opened.created_at not in twins:
         return Judgement(Verdict.PROVEN, same)
     # A file of another size that was made in the same second may be this upload cut
     # short; sending the whole again would hide that.

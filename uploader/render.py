@@ -41,11 +41,34 @@ def report(error: UploaderError) -> None:
 
 
 class Quiet:
-    """The file id, and nothing else."""
+    """Results, and nothing else: an answer if there is one, else the file ids.
+
+    The ids of files that were asked about go to stderr, so that stdout is the answer.
+    """
+
+    def __init__(self) -> None:
+        self._streaming = False
 
     def __call__(self, event: events.Event) -> None:
-        if isinstance(event, events.UploadCompleted):
-            click.echo(printable(event.file_id))
+        match event:
+            case events.UploadCompleted(target=None):
+                click.echo(printable(event.file_id))
+            case events.AnswerProgressed():
+                self._streaming = True
+                click.echo(prose(event.text), nl=False)
+            case events.AttachmentCompleted():
+                self._finish(event)
+            case _:
+                pass
+
+    def _finish(self, event: events.AttachmentCompleted) -> None:
+        if self._streaming:
+            click.echo()
+        elif event.answer is not None:
+            click.echo(prose(event.answer))
+        self._streaming = False
+        for file_id in event.file_ids:
+            click.echo(printable(file_id), err=event.answer is not None)
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -56,6 +79,7 @@ class Json(Quiet):
     """One object for each event, on stdout."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._told: dict[tuple[LocalId, int], float] = {}
 
     def __call__(self, event: events.Event) -> None:
@@ -73,6 +97,7 @@ class Lines(Quiet):
     """Calm lines, for a log or a pipe."""
 
     def __init__(self, *, verbose: bool = False) -> None:
+        super().__init__()
         self._verbose = verbose
         self._sent: dict[LocalId, int] = {}
         self._size: dict[LocalId, int] = {}
@@ -81,7 +106,7 @@ class Lines(Quiet):
     def __call__(self, event: events.Event) -> None:
         text = self._text(event)
         if text is not None:
-            self.say(f"{event.path.name}: {text}")
+            self.say(f"{subject(event)}: {text}")
         super().__call__(event)
 
     def say(self, line: str) -> None:
@@ -119,10 +144,29 @@ class Lines(Quiet):
         return f"{size(sent)} of {size(whole)} ({100 * sent // whole} %)"
 
 
+def subject(event: events.Event) -> str:
+    """What an event is about."""
+    match event:
+        case events.UploadEvent():
+            return event.path.name
+        case events.AttachmentEvent():
+            return event.target
+        case _:
+            return "uploader"
+
+
+def prose(text: str) -> str:
+    """A model's words, without what could move a terminal's cursor."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )
+
+
 def told(event: events.Event) -> str | None:
     """What a person should hear in any case."""
     match event:
-        case events.BackingOff():
+        case events.BackingOff() | events.AttachBackingOff():
             return (
                 f"{event.reason}; attempt {event.attempt} of {event.operation},"
                 f" again in {event.delay:.1f} s"
@@ -140,6 +184,10 @@ def told(event: events.Event) -> str | None:
             return f"looking for the file at the service: {event.reason}"
         case events.UploadCancelled():
             return "cancelled"
+        case events.AttachOutcomeSought():
+            return f"looking for the message in the conversation: {event.reason}"
+        case events.AttachmentCompleted():
+            return f"attached in {event.conversation_id}"
         case _:
             return None
 
@@ -148,6 +196,7 @@ class Bars(Quiet):
     """A bar for each file, moving within a part."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._progress: Progress
         self._tasks: dict[LocalId, TaskID] = {}
         self._parts: dict[LocalId, list[int]] = {}
@@ -192,7 +241,7 @@ class Bars(Quiet):
         text = told(event)
         if text is not None:
             self._progress.console.print(
-                printable(f"{event.path.name}: {text}", 2000), markup=False
+                printable(f"{subject(event)}: {text}", 2000), markup=False
             )
         super().__call__(event)
 

@@ -60,6 +60,13 @@ class Patience:
     _away_since: float | None = None
     _answering_badly_since: float | None = None
 
+    def is_short(self, delay: float, *, now: float) -> bool:
+        """Whether a wait of *delay* before the first try would already be too long."""
+        latest = self.deadline
+        if latest is None:
+            latest = now + self.policy.give_up_after
+        return now + delay > latest
+
     def is_over(
         self, error: BackendUnavailable, *, reached: bool, delay: float, now: float
     ) -> bool:
@@ -135,6 +142,12 @@ class Retry:
 
         async def attempt() -> T:
             while (delay := self.pace.wait(now=self.clock.elapsed())) > 0:
+                if patience.is_short(delay, now=self.clock.elapsed()):
+                    raise Throttled(
+                        f"the service asked for quiet, for {delay:.0f} s more",
+                        retry_after=delay,
+                        effect_possible=False,
+                    )
                 await self.clock.sleep(delay)
             try:
                 answer = await request()

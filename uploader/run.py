@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,12 +12,12 @@ from uploader import events
 from uploader.backend import Backend
 from uploader.clock import Clock
 from uploader.config import Settings
-from uploader.errors import BackendUnavailable
+from uploader.errors import BackendUnavailable, Interrupted
 from uploader.lease import Hold
-from uploader.model import Upload
+from uploader.model import Lease, Upload
 from uploader.record import Journal
 from uploader.retry import Retry
-from uploader.scheduler import Scheduler
+from uploader.scheduler import Scheduler, together
 
 T = TypeVar("T")
 
@@ -33,6 +35,31 @@ class Machine:
     observe: events.Observer
 
 
+@contextlib.asynccontextmanager
+async def holding(machine: Machine, lease: Lease) -> AsyncIterator[Hold]:
+    """A lease with its heartbeat, let go in any case when the block ends.
+
+    Whatever did not drain in time after that was asked for is cut off with
+    `Interrupted`.
+    """
+    timeouts = machine.settings.timeouts
+    hold = Hold(lease, machine.journal, machine.clock, timeouts.lease)
+
+    async def cut_off() -> None:
+        await machine.scheduler.drained()
+        await machine.clock.sleep(timeouts.drain)
+        raise Interrupted("stopped before it was complete")
+
+    try:
+        async with together() as group:
+            company = [group.create_task(hold.keep()), group.create_task(cut_off())]
+            yield hold
+            for task in company:
+                task.cancel()
+    finally:
+        await asyncio.shield(machine.journal.release(lease))
+
+
 @dataclass(slots=True)
 class Run:
     """An upload while this process holds it; *upload* is what the journal last said."""
@@ -45,7 +72,7 @@ class Run:
         self.upload = await self.machine.journal.find(self.upload.id)
         return self.upload
 
-    def observe(self, kind: type[events.Event], **fields: Any) -> None:
+    def observe(self, kind: type[events.UploadEvent], **fields: Any) -> None:
         self.machine.observe(
             kind(upload=self.upload.id, path=self.upload.identity.path, **fields)
         )

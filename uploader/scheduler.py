@@ -27,7 +27,7 @@ class Slots:
         self._waiting: list[tuple[asyncio.Future[None], Urgent]] = []
 
     async def acquire(self, urgent: Urgent) -> None:
-        if self.in_flight < self.limit and not self._waiting:
+        if self.in_flight < self.limit:
             self.in_flight += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -81,15 +81,17 @@ class Scheduler:
         parts holds a handful of tasks.  The first part to fail stops the others; what
         they recorded stays recorded.  Raises `Interrupted` when draining left parts.
         """
+        left = False
         async with together() as group:
             for part in parts:
                 await self.slots.acquire(urgent)
                 if self.is_draining:
                     self.slots.release()
+                    left = True
                     break
                 task = group.create_task(send(part), name=f"part {part.number}")
                 task.add_done_callback(lambda _: self.slots.release())
-        if self.is_draining:
+        if left:
             raise Interrupted("stopped before all parts were sent")
 
 
@@ -106,7 +108,8 @@ async def together() -> AsyncIterator[asyncio.TaskGroup]:
     except BaseExceptionGroup as failures:
         flat = list(_flatten(failures))
         bugs = [error for error in flat if not isinstance(error, UploaderError)]
-        raise (bugs or flat)[0] from failures
+        error = (bugs or flat)[0]
+        raise error from error.__cause__
 
 
 def _flatten(

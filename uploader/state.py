@@ -1,6 +1,6 @@
-"""The life of an upload, as one table.
+"""The lives of an upload and of an attachment, as one table each.
 
-Everything that changes an upload's state is here; the journal applies it in the
+Everything that changes their state is here; the journal applies it in the
 transaction that records the fact.  An impossible event is a bug, not a condition.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeVar
 
+from uploader.model import AttachmentState as A
 from uploader.model import UploadState as S
 
 
@@ -57,13 +58,57 @@ TRANSITIONS: Final[Mapping[S, Mapping[Event, S]]] = {
 }
 
 
+class AttachmentEvent(Enum):
+    INTENDED = auto()
+    WITHDRAWN = auto()
+    ATTACHED = auto()
+    FAILED = auto()
+
+
+ATTACHMENT_TRANSITIONS: Final[Mapping[A, Mapping[AttachmentEvent, A]]] = {
+    A.PLANNED: {
+        AttachmentEvent.INTENDED: A.ATTACHING,
+        # The conversation is not there, or a file will never be.
+        AttachmentEvent.FAILED: A.FAILED,
+    },
+    A.ATTACHING: {
+        # Only after a look found that the asking before had no effect.
+        AttachmentEvent.INTENDED: A.ATTACHING,
+        # Only when it certainly had no effect.
+        AttachmentEvent.WITHDRAWN: A.PLANNED,
+        AttachmentEvent.ATTACHED: A.ATTACHED,
+        AttachmentEvent.FAILED: A.FAILED,
+    },
+    # The message is there, and its files turn out to be of no use.
+    A.ATTACHED: {AttachmentEvent.FAILED: A.FAILED},
+    A.FAILED: {},
+}
+
+
 class IllegalTransition(AssertionError):
     """The program contradicts itself."""
 
 
+State = TypeVar("State", S, A)
+Happening = TypeVar("Happening", Event, AttachmentEvent)
+
+
 def advance(state: S, event: Event) -> S:
-    """Return the state after *event*."""
+    """Return the state of an upload after *event*."""
+    return _after(TRANSITIONS, state, event)
+
+
+def advance_attachment(state: A, event: AttachmentEvent) -> A:
+    """Return the state of an attachment after *event*."""
+    return _after(ATTACHMENT_TRANSITIONS, state, event)
+
+
+def _after(
+    transitions: Mapping[State, Mapping[Happening, State]],
+    state: State,
+    event: Happening,
+) -> State:
     try:
-        return TRANSITIONS[state][event]
+        return transitions[state][event]
     except KeyError:
         raise IllegalTransition(f"{event.name} cannot happen while {state}") from None

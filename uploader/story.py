@@ -24,6 +24,7 @@ from uploader.model import (
     File,
     Opened,
     Part,
+    PartId,
     Receipt,
     SentPart,
     UploadedFile,
@@ -32,7 +33,7 @@ from uploader.model import (
 from uploader.run import Run
 from uploader.scheduler import together
 from uploader.source import Source
-from uploader.worker import Worker
+from uploader.worker import Worker, effect_unknown
 
 
 class Story:
@@ -76,6 +77,13 @@ class Story:
         await Completion(self.run).accept(file, "accepted by a person")
         await self.run.reload()
 
+    async def accept_part(self, part_id: PartId) -> None:
+        """The same for a service where the only part is the file."""
+        await self.machine.journal.record_part(
+            self.run.hold.lease, SentPart(number=1, part_id=part_id)
+        )
+        await self.run.reload()
+
     async def again(self) -> None:
         """Somebody looked and says that there is no file."""
         await self.run.restart("a person asked for it to be sent again")
@@ -85,7 +93,15 @@ class Story:
         """Give the upload up, here and at the service."""
         opened = self.run.upload.opened
         if self.run.upload.state is UploadState.OPEN and opened is not None:
-            await self.run.ask("cancel", lambda: self.machine.backend.cancel(opened))
+            try:
+                await self.run.ask(
+                    "cancel", lambda: self.machine.backend.cancel(opened)
+                )
+            except RequestRejected as error:
+                # `complete` was never asked: what is no longer pending was cancelled,
+                # by an attempt whose answer was lost or by a run that died after it.
+                if error.status not in (400, 409):
+                    raise
         await self.machine.journal.cancel(self.run.hold.lease)
         self.run.observe(events.UploadCancelled)
 
@@ -100,7 +116,8 @@ class Story:
             ):
                 await machine.clock.sleep(wait)
             asked_at = machine.clock.wall()
-            return await machine.backend.create(self.run.upload.spec)
+            upload = self.run.upload
+            return await machine.backend.create(upload.spec, upload.scope)
 
         try:
             opened = await self.run.ask("create", attempt)
@@ -115,6 +132,12 @@ class Story:
         )
 
     async def _send_and_complete(self) -> None:
+        if self.run.upload.put_asked_at is not None:
+            reason = "an earlier run sent it, and nobody heard the answer"
+            if not self.machine.settings.retry.repeat_effects:
+                raise effect_unknown(self.run.upload, reason)
+            await self.run.restart(f"{reason}; it is sent again as the settings say")
+            return
         source = await self._same_source()
         try:
             sent, md5 = await self._send(source)
@@ -254,16 +277,22 @@ class Story:
         assert file is not None
         receipt = await self._receipt(file)
         self.run.observe(
-            events.UploadCompleted, file_id=file.id, bytes=receipt.size, md5=receipt.md5
+            events.UploadCompleted,
+            file_id=file.id,
+            bytes=receipt.size,
+            md5=receipt.md5,
+            target=upload.identity.target,
         )
         return UploadedFile(
             file_id=file.id,
             bytes=receipt.size,
             filename=upload.spec.filename,
             purpose=upload.spec.purpose,
+            mime_type=upload.spec.mime_type,
             md5=receipt.md5,
             resumed=self.resumed,
             receipt=receipt,
+            details=file.details,
         )
 
     async def _receipt(self, file: File) -> Receipt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -49,27 +50,47 @@ def details(noun: Upload | Receipt | File) -> Iterator[str]:
     yield from _lines(msgspec.to_builtins(noun, enc_hook=str), "")
 
 
-def _lines(values: Mapping[str, object], indent: str) -> Iterator[str]:
-    """A line for each plain value; nouns within are told in lines of their own."""
+def _lines(values: Mapping[str, Any], indent: str) -> Iterator[str]:
     for name, value in values.items():
-        label = f"{indent}{name.replace('_', ' ')}"
-        if isinstance(value, Mapping) and value:
+        label = f"{indent}{_spaced(name)}"
+        if rows := _rows(value):
             yield label
-            yield from _lines({str(key): item for key, item in value.items()}, "  ")
-        elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
+            yield from (f"{indent}  {_in_one_line(row)}" for row in rows)
+        elif isinstance(value, Mapping) and value:
             yield label
-            for item in value:
-                yield "  " + "  ".join(
-                    f"{key} {printable(str(part))}" for key, part in item.items()
-                )
+            yield from _lines(value, f"{indent}  ")
         elif value not in (None, (), {}):
             yield f"{label:<24}{printable(_readable(name, value), 2000)}"
+
+
+def _rows(value: Any) -> Sequence[Mapping[str, Any]]:
+    """The nouns in *value* if it is several of the same kind, such as parts."""
+    items = [*value.values()] if isinstance(value, Mapping) else value
+    if isinstance(items, list | tuple) and all(
+        isinstance(item, Mapping) for item in items
+    ):
+        return items
+    return ()
+
+
+def _in_one_line(values: Mapping[str, Any]) -> str:
+    return "  ".join(
+        f"{_spaced(name)} {printable(_readable(name, value))}"
+        for name, value in values.items()
+        if value is not None
+    )
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _readable(name: str, value: object) -> str:
     if name.endswith("_at") and isinstance(value, int | float):
         moment = datetime.datetime.fromtimestamp(value, datetime.UTC)
         return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     return str(value)
 
 
@@ -85,11 +106,24 @@ def file_table(files: Sequence[File]) -> Iterator[str]:
 
 def settings_table(settings: Settings, given: Mapping[str, Given]) -> Iterator[str]:
     """One line for each setting: name, value, where it comes from."""
+    for name, value, origin in _settings(settings, given):
+        yield f"{name:<30}{printable(str(value)):<40}  {origin}"
+
+
+def settings_json(settings: Settings, given: Mapping[str, Given]) -> Iterator[str]:
+    """One object for each setting."""
+    for name, value, origin in _settings(settings, given):
+        line = {"name": name, "value": value, "origin": origin}
+        yield msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def _settings(
+    settings: Settings, given: Mapping[str, Given]
+) -> Iterator[tuple[str, object, str]]:
     for name in NAMES:
         value: object = settings
         for step in name.split("."):
             value = getattr(value, step)
         if name in SECRETS and value is not None:
             value = "***"
-        origin = given[name].origin if name in given else "default"
-        yield f"{name:<28}{printable(str(value)):<40}{origin}"
+        yield name, value, given[name].origin if name in given else "default"

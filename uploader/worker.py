@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from uploader.errors import BackendUnavailable
+from uploader.errors import (
+    BackendError,
+    BackendUnavailable,
+    OutcomeUnknown,
+    UnexpectedAnswer,
+)
 from uploader.events import PartProgressed, PartSent
-from uploader.model import MIB, Part, PutPart, SentPart
+from uploader.model import MIB, Part, PutPart, SentPart, Upload
 from uploader.run import Run
 from uploader.source import Source, SourceBody
 
@@ -29,8 +35,7 @@ class Worker:
         does not know; it is sent again.  The other order could record a part that
         the service never got.
         """
-        machine, opened = self.run.machine, self.run.upload.opened
-        assert opened is not None
+        machine = self.run.machine
         attempts = 0
         body: SourceBody
 
@@ -39,7 +44,7 @@ class Worker:
             attempts += 1
             await self.run.hold.confirm()
             body = self._body(part)
-            return await machine.backend.put_part(opened, part, body)
+            return await self._put(part, body)
 
         async def on_backoff(
             attempt: int, delay: float, error: BackendUnavailable
@@ -58,7 +63,7 @@ class Worker:
             part_id=put.part_id,
             digest=body.digest,
             request_id=put.request_id,
-            block_id=put.block_id,
+            details=put.details,
             attempts=attempts,
             sent_at=machine.clock.wall(),
         )
@@ -67,6 +72,28 @@ class Worker:
             PartSent, number=part.number, size=part.size, attempts=attempts
         )
         return sent
+
+    async def _put(self, part: Part, body: SourceBody) -> PutPart:
+        """Ask once; where that is an effect, as an intent, and never twice blindly."""
+        machine, upload = self.run.machine, self.run.upload
+        assert upload.opened is not None
+        request = partial(
+            machine.backend.put_part, upload.spec, upload.opened, part, body
+        )
+        if not machine.backend.capabilities.part_is_effect:
+            return await request()
+        lease = self.run.hold.lease
+        await machine.journal.intend_put(lease, now=machine.clock.wall())
+        try:
+            return await request()
+        except BackendError as error:
+            lost = isinstance(error, UnexpectedAnswer) or (
+                isinstance(error, BackendUnavailable) and error.effect_possible
+            )
+            if lost and not machine.settings.retry.repeat_effects:
+                raise effect_unknown(upload, str(error)) from error
+            await machine.journal.withdraw_put(lease)
+            raise
 
     def _body(self, part: Part) -> SourceBody:
         before = 0
@@ -82,3 +109,13 @@ class Worker:
             before = sent
 
         return self.source.body(part, self.digest, on_chunk)
+
+
+def effect_unknown(upload: Upload, reason: str) -> OutcomeUnknown:
+    """A whole file was sent, and nobody knows whether it is there."""
+    resume = f"uploader resume {upload.id}"
+    return OutcomeUnknown(
+        f"{upload.spec.filename} may be at the service: {reason}",
+        hint="this service cannot be asked; if you know its id:"
+        f" `{resume} --accept FILE_ID`; to send it once more: `{resume} --again`",
+    )

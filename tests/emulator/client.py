@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -30,10 +31,26 @@ class Said:
         return json.loads(self.text)
 
     @property
+    def events(self) -> list[Any]:
+        """The documents of an event stream; what is not JSON stays as it is."""
+        return [_event(event) for event in self.text.split("\n\n") if event]
+
+    @property
     def message(self) -> str:
         message = self.json["error"]["message"]
         assert isinstance(message, str)
         return message
+
+
+def _event(event: str) -> Any:
+    data = event.splitlines()[-1].removeprefix("data:").strip()
+    return json.loads(data) if data.startswith("{") else data
+
+
+def png(width: int = 3, height: int = 2) -> bytes:
+    """The beginning of a PNG, which is all that is looked at."""
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + size + b"\x08\x06\x00\x00\x00"
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -46,9 +63,17 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Client:
-    def __init__(self, url: str, *, key: str | None = "sk-test") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = "sk-test",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        headers = dict(headers or {})
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
         self._session = aiohttp.ClientSession(headers=headers)
 
     async def __aenter__(self) -> Self:
@@ -68,11 +93,20 @@ class Client:
         ) as response:
             return Said(response.status, response.headers, await response.text())
 
+    def raw(
+        self, method: str, path: str, **options: Any
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """The answer as it comes."""
+        return self._session.request(method, self.url + path, **options)
+
     async def post(self, path: str, document: object) -> Said:
         return await self.ask("POST", path, json=document)
 
     async def get(self, path: str) -> Said:
         return await self.ask("GET", path)
+
+    async def delete(self, path: str) -> Said:
+        return await self.ask("DELETE", path)
 
     async def create(self, **changes: object) -> Said:
         return await self.post("/uploads", {**CREATE, **changes})

@@ -158,3 +158,74 @@ async def test_a_retried_part_leaves_an_orphan(
     assert len(emulator.account().part_bytes) == 2
     upload = await sdk.uploads.complete(upload_id, part_ids=[part.id])
     assert upload.status == "completed"
+
+
+async def test_a_conversation_with_a_file(sdk: AsyncOpenAI) -> None:
+    file = await sdk.files.create(file=("a.pdf", HELLO), purpose="user_data")
+    conversation = await sdk.conversations.create(metadata={"topic": "test"})
+    added = await sdk.conversations.items.create(
+        conversation.id,
+        items=[
+            {
+                "type": "message",
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "look"},
+                    {"type": "input_file", "file_id": file.id},
+                ],
+            }
+        ],
+    )
+
+    listed = [
+        item
+        async for item in sdk.conversations.items.list(
+            conversation.id, include=["message.input_image.image_url"]
+        )
+    ]
+
+    assert listed == added.data
+    assert (await sdk.conversations.delete(conversation.id)).deleted
+
+
+async def test_a_response_that_is_streamed(sdk: AsyncOpenAI) -> None:
+    file = await sdk.files.create(file=("a.pdf", HELLO), purpose="user_data")
+    conversation = await sdk.conversations.create()
+    stream = await sdk.responses.create(
+        model="gpt-4o-mini",
+        conversation=conversation.id,
+        stream=True,
+        input=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "why?"},
+                    {"type": "input_file", "file_id": file.id},
+                ],
+            }
+        ],
+    )
+
+    events = [event async for event in stream]
+
+    assert events[0].type == "response.created"
+    assert events[-1].type == "response.completed"
+    again = await sdk.responses.retrieve(events[0].response.id)
+    assert again == events[-1].response
+    assert again.output_text == "You asked: “why?”; and I was given “a.pdf”."
+
+
+async def test_a_vector_store_with_a_file(sdk: AsyncOpenAI, emulator: Emulator) -> None:
+    emulator.switches = Switches(indexing_polls=2)
+    file = await sdk.files.create(file=("a.txt", HELLO), purpose="assistants")
+    store = await sdk.vector_stores.create(name="store")
+
+    indexed = await sdk.vector_stores.files.create_and_poll(
+        file.id, vector_store_id=store.id, poll_interval_ms=1
+    )
+
+    assert (indexed.id, indexed.status) == (file.id, "completed")
+    assert (await sdk.vector_stores.retrieve(store.id)).file_counts.completed == 1
+    emulator.switches = Switches(store_busy_seconds=60)
+    with pytest.raises(openai.ConflictError):
+        await sdk.vector_stores.files.create(store.id, file_id=file.id)

@@ -210,3 +210,39 @@ async def test_content_that_nobody_needs_is_removed(directory: Path, end: str) -
     async with Emulator(directory):
         assert contents(directory) == []
         assert list((directory / "arriving").iterdir()) == []
+
+
+async def test_conversations_and_stores_survive_kill_9(directory: Path) -> None:
+    first = await started(directory)
+    async with Client(await url_of(first)) as client:
+        file_id = (await client.file()).json["id"]
+        content = [{"type": "input_file", "file_id": file_id}]
+        items = {"items": [{"role": "user", "content": content}]}
+        conversation = (await client.post("/conversations", items)).json
+        vector_store = (await client.post("/vector_stores", {})).json
+        path = f"/vector_stores/{vector_store['id']}/files"
+        await client.post(path, {"file_id": file_id})
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
+
+    async with Emulator(directory) as emulator, Client(emulator.url) as client:
+        (item,) = (await client.get(f"/conversations/{conversation['id']}/items")).json[
+            "data"
+        ]
+        assert item["content"] == content
+        assert (await client.get(f"{path}/{file_id}")).json["status"] == "completed"
+        assert emulator.account().counts["vector_file_create"] == 1
+
+
+async def test_two_emulators_share_conversations(directory: Path) -> None:
+    async with (
+        Emulator(directory) as one,
+        Emulator(directory) as other,
+        Client(one.url) as here,
+        Client(other.url) as there,
+    ):
+        conversation = (await here.post("/conversations", {})).json
+
+        assert (await there.get(f"/conversations/{conversation['id']}")).json == (
+            conversation
+        )

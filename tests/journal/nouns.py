@@ -1,4 +1,4 @@
-"""Uploads to write about, and a clock that stands where it is put."""
+"""Uploads and attachments to write about, and a clock that stands where it is put."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from pathlib import Path
 
 from uploader.journal import SqliteJournal
 from uploader.model import (
+    Attached,
+    AttachmentSpec,
     CompleteIntent,
     File,
     FileId,
+    FileRef,
     Fingerprint,
     Identity,
     Lease,
+    LocalId,
     Opened,
     PartId,
     Plan,
+    Receipt,
+    Scope,
     SentPart,
     UploadId,
     UploadSpec,
@@ -54,6 +60,51 @@ FILE = File(
     created_at=1_700_000_001,
     filename="big.bin",
     purpose="user_data",
+)
+RECEIPT = Receipt(
+    upload=LocalId("a2b3c4d5"),
+    service=IDENTITY.service,
+    path=IDENTITY.path,
+    size=25,
+    filename="big.bin",
+    purpose="user_data",
+    file_id=FILE.id,
+    upload_id=OPENED.upload_id,
+    md5=COMPLETE.md5,
+    part_sizes=(25,),
+    parts=(SentPart(number=1, part_id=PartId("part_1"), details={"block": "AAA="}),),
+    request_ids={"create": "req_1"},
+    restarts=0,
+    attempts=1,
+    bytes_sent=25,
+    bytes_needed=25,
+    started_at=NOW,
+    completed_at=NOW + 9,
+)
+SCOPE = Scope(conversation_id="conv_1", parent_message_id="msg_0")
+FILE_REF = FileRef(
+    file_id=FileId("file_9"),
+    name="photo.png",
+    size=7,
+    mime_type="image/png",
+    width=640,
+    height=480,
+    scope="conv_1",
+    details={"key": "photos/9"},
+)
+MESSAGE = AttachmentSpec(
+    service=IDENTITY.service,
+    target="conversation:conv_1",
+    prompt="What is this?",
+    model="m-1",
+    members=(FILE_REF,),
+)
+ATTACHED = Attached(
+    conversation_id="conv_1",
+    message_id="msg_1",
+    answer="A photo.",
+    response_id="resp_1",
+    request_id="req_9",
 )
 
 
@@ -126,4 +177,22 @@ async def complete(
     await open_upload(journal, lease)
     await journal.intend_complete(lease, COMPLETE)
     await journal.record_file(lease, file, "answered")
+    return lease
+
+
+async def begin_attachment(
+    journal: SqliteJournal, spec: AttachmentSpec = MESSAGE, *, now: float = NOW
+) -> Lease:
+    return (await journal.begin_attachment(spec, now=now)).lease
+
+
+async def attach(
+    journal: SqliteJournal,
+    spec: AttachmentSpec = MESSAGE,
+    attached: Attached = ATTACHED,
+) -> Lease:
+    """A whole attachment, up to its answer."""
+    lease = await begin_attachment(journal, spec)
+    await journal.intend_attach(lease, cursor="item_1", now=NOW)
+    await journal.record_attached(lease, attached)
     return lease

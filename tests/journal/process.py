@@ -10,7 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.journal.nouns import NOW, begin, named, open_journal, open_upload, sent
+from tests.journal.nouns import (
+    NOW,
+    begin,
+    begin_attachment,
+    named,
+    open_journal,
+    open_upload,
+    sent,
+)
 from uploader.errors import UploaderError
 from uploader.journal import SqliteJournal
 from uploader.model import Lease
@@ -85,6 +93,11 @@ class _Worker:
     async def create(self, _: str) -> str:
         await open_upload(self.journal, self.lease)
         return "created"
+
+    async def attach(self, cursor: str) -> str:
+        self.lease = await begin_attachment(self.journal)
+        await self.journal.intend_attach(self.lease, cursor=cursor, now=NOW)
+        return self.lease.upload
 
     async def record(self, number: str) -> str:
         await self.journal.record_part(self.lease, sent(int(number)))

@@ -18,6 +18,8 @@ from tests.journal.nouns import (
     NOW,
     OPENED,
     PLAN,
+    RECEIPT,
+    SCOPE,
     SPEC,
     StandingClock,
     begin,
@@ -158,6 +160,108 @@ async def test_recording_a_part_again_replaces_its_id(journal: SqliteJournal) ->
     await journal.record_part(lease, sent(1, "new"))
 
     assert (await only(journal)).parts == {1: sent(1, "new")}
+
+
+async def test_what_the_service_said_of_a_part_comes_back(
+    journal: SqliteJournal,
+) -> None:
+    lease = (await begin(journal)).lease
+    part = replace(sent(1), details={"azure_block_id": "AAA=", "size": 10})
+    await journal.record_part(lease, replace(part, details={"azure_block_id": "old"}))
+
+    await journal.record_part(lease, part)
+
+    assert (await only(journal)).parts == {1: part}
+
+
+async def test_what_the_service_said_of_a_file_comes_back(
+    journal: SqliteJournal,
+) -> None:
+    file = replace(FILE, details={"url": "https://files.example/1", "width": 640})
+
+    await complete(journal, file=file)
+
+    assert (await only(journal)).file == file
+
+
+async def test_a_receipt_comes_back_and_the_last_one_counts(
+    journal: SqliteJournal,
+) -> None:
+    lease = await complete(journal)
+    assert await journal.receipt(lease.upload) is None
+    await journal.record_receipt(lease, replace(RECEIPT, attempts=7))
+
+    await journal.record_receipt(lease, RECEIPT)
+
+    assert await journal.receipt(lease.upload) == RECEIPT
+
+
+async def test_the_conversation_of_an_upload_is_kept_also_over_a_restart(
+    journal: SqliteJournal,
+) -> None:
+    lease = (await begin(journal)).lease
+    await open_upload(journal, lease)
+    await journal.record_scope(lease, replace(SCOPE, parent_message_id=None))
+    await journal.record_scope(lease, SCOPE)
+
+    await journal.restart(lease, "expired", orphans=False)
+
+    assert (await only(journal)).scope == SCOPE
+
+
+async def test_a_put_is_known_from_its_asking_until_its_part_is_recorded(
+    journal: SqliteJournal,
+) -> None:
+    lease = (await begin(journal)).lease
+    await journal.intend_put(lease, now=NOW + 1)
+    await journal.intend_put(lease, now=NOW + 2)
+    assert (await only(journal)).put_asked_at == NOW + 2
+
+    await journal.record_part(lease, sent(1))
+
+    upload = await only(journal)
+    assert upload.put_asked_at is None
+    assert upload.parts == {1: sent(1)}
+
+
+async def test_the_part_of_another_upload_is_no_answer_to_a_put(
+    journal: SqliteJournal,
+) -> None:
+    asked = (await begin(journal)).lease
+    await journal.intend_put(asked, now=NOW)
+    another = (await begin(journal, named("another.bin"))).lease
+
+    await journal.record_part(another, sent(1))
+
+    assert (await journal.find(asked.upload)).put_asked_at == NOW
+
+
+@pytest.mark.parametrize("way", ["withdrawn", "given up by a restart"])
+async def test_a_put_without_effect_is_forgotten_and_can_be_asked_anew(
+    journal: SqliteJournal, way: str
+) -> None:
+    lease = (await begin(journal)).lease
+    await open_upload(journal, lease)
+    await journal.intend_put(lease, now=NOW)
+
+    if way == "withdrawn":
+        await journal.withdraw_put(lease)
+    else:
+        await journal.restart(lease, "the file is not there", orphans=False)
+
+    assert (await only(journal)).put_asked_at is None
+    await journal.intend_put(lease, now=NOW + 60)
+    assert (await only(journal)).put_asked_at == NOW + 60
+
+
+async def test_withdrawing_a_put_that_was_not_asked_changes_nothing(
+    journal: SqliteJournal,
+) -> None:
+    before = await begin(journal)
+
+    await journal.withdraw_put(before.lease)
+
+    assert await only(journal) == before.upload
 
 
 async def test_forgotten_parts_are_gone(journal: SqliteJournal) -> None:

@@ -13,7 +13,17 @@ from threading import Event
 import pytest
 from sqlite_utils import Database
 
-from tests.journal.nouns import NOW, TTL, begin, named, open_journal, open_upload, sent
+from tests.journal.nouns import (
+    NOW,
+    SCOPE,
+    TTL,
+    begin,
+    begin_attachment,
+    named,
+    open_journal,
+    open_upload,
+    sent,
+)
 from uploader.errors import JournalError, LeaseLost
 from uploader.journal import SqliteJournal
 from uploader.journal.writer import Work, Writer
@@ -52,6 +62,25 @@ async def test_parts_that_wait_together_are_one_commit(journal: SqliteJournal) -
     assert told.count("COMMIT") == 1
     assert told.count("BEGIN IMMEDIATE") == 1
     assert len((await journal.find(lease.upload)).parts) == 32
+
+
+async def test_facts_about_uploads_and_attachments_are_one_commit(
+    journal: SqliteJournal,
+) -> None:
+    upload = (await begin(journal)).lease
+    await journal.intend_put(upload, now=NOW)
+    attachment = await begin_attachment(journal)
+    told = await statements(journal._writer)
+
+    await asyncio.gather(
+        journal.record_part(upload, sent(1)),
+        journal.record_scope(attachment, SCOPE),
+        journal.intend_attach(attachment, cursor=None, now=NOW),
+    )
+
+    assert told.count("COMMIT") == 1
+    assert (await journal.find(upload.upload)).put_asked_at is None
+    assert (await journal.find_attachment(attachment.upload)).asked_at == NOW
 
 
 async def test_what_is_submitted_during_a_commit_is_the_next_one(

@@ -1,4 +1,4 @@
-"""One owner per upload, and what becomes of uploads whose owner is gone."""
+"""One owner per upload or attachment, and what becomes of it when that is gone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests.journal.nouns import (
+    ATTACHED,
     COMPLETE,
     FILE,
     FINGERPRINT,
     NOW,
     OPENED,
+    RECEIPT,
+    SCOPE,
     TTL,
     begin,
+    begin_attachment,
     named,
     open_journal,
     open_upload,
@@ -26,7 +30,7 @@ from tests.journal.nouns import (
 from tests.journal.process import Process
 from uploader.errors import LeaseLost, UploadOwned, UsageError
 from uploader.journal import SqliteJournal
-from uploader.model import Lease, LocalId, UploadState
+from uploader.model import AttachmentState, Lease, LocalId, UploadState
 
 Start = Callable[[], Process]
 
@@ -44,13 +48,35 @@ WRITES = {
         lease, FINGERPRINT
     ),
     "intend_complete": lambda journal, lease: journal.intend_complete(lease, COMPLETE),
+    "note_yes": lambda journal, lease: journal.note_yes(lease),
     "record_refusal": lambda journal, lease: journal.record_refusal(lease, "no"),
     "record_file": lambda journal, lease: journal.record_file(lease, FILE, "yes"),
+    "record_receipt": lambda journal, lease: journal.record_receipt(lease, RECEIPT),
+    "record_scope": lambda journal, lease: journal.record_scope(lease, SCOPE),
+    "intend_put": lambda journal, lease: journal.intend_put(lease, now=NOW),
+    "withdraw_put": lambda journal, lease: journal.withdraw_put(lease),
     "restart": lambda journal, lease: journal.restart(lease, "why", orphans=False),
     "fail": lambda journal, lease: journal.fail(lease, "why"),
     "note_failure": lambda journal, lease: journal.note_failure(lease, "why"),
     "cancel": lambda journal, lease: journal.cancel(lease),
     "deliver": lambda journal, lease: journal.deliver(lease, now=NOW),
+}
+
+ATTACHMENT_WRITES = {
+    "record_scope": lambda journal, lease: journal.record_scope(lease, SCOPE),
+    "intend_attach": lambda journal, lease: journal.intend_attach(
+        lease, cursor=None, now=NOW
+    ),
+    "record_response": lambda journal, lease: journal.record_response(lease, "resp"),
+    "withdraw_attach": lambda journal, lease: journal.withdraw_attach(lease),
+    "record_attached": lambda journal, lease: journal.record_attached(lease, ATTACHED),
+    "fail_attachment": lambda journal, lease: journal.fail_attachment(lease, "why"),
+    "note_attachment_failure": lambda journal, lease: journal.note_attachment_failure(
+        lease, "why"
+    ),
+    "deliver_attachment": lambda journal, lease: journal.deliver_attachment(
+        lease, now=NOW
+    ),
 }
 
 
@@ -66,6 +92,119 @@ async def test_who_lost_the_lease_writes_nothing(
         await WRITES[write](journal, lost)
 
     assert await other.find(lost.upload) == taken.upload
+
+
+@pytest.mark.parametrize("write", ATTACHMENT_WRITES)
+async def test_who_lost_the_lease_of_an_attachment_writes_nothing(
+    journal: SqliteJournal, other: SqliteJournal, write: str
+) -> None:
+    lost = await begin_attachment(journal)
+    await journal.intend_attach(lost, cursor="item_1", now=NOW)
+    taken = await other.take_attachment(lost.upload, now=NOW + TTL)
+
+    with pytest.raises(LeaseLost, match=f"attachment {lost.upload}"):
+        await ATTACHMENT_WRITES[write](journal, lost)
+
+    assert await other.find_attachment(lost.upload) == taken.attachment
+    assert await other.last_message("https://api.example/v1", "conv_1") is None
+
+
+async def test_the_lease_of_one_kind_writes_nothing_about_the_other(
+    journal: SqliteJournal,
+) -> None:
+    upload = (await begin(journal)).lease
+    attachment = await begin_attachment(journal)
+
+    with pytest.raises(LeaseLost):
+        await journal.note_failure(attachment, "why")
+    with pytest.raises(LeaseLost):
+        await journal.note_attachment_failure(upload, "why")
+
+
+async def test_an_attachment_is_not_shared_by_two_owners(
+    journal: SqliteJournal, other: SqliteJournal
+) -> None:
+    lease = await begin_attachment(journal)
+
+    with pytest.raises(UploadOwned, match=HERE):
+        await begin_attachment(other)
+    with pytest.raises(UploadOwned, match=f"attachment {lease.upload} .* {HERE}"):
+        await other.take_attachment(lease.upload, now=NOW)
+    with pytest.raises(UploadOwned, match="by this process"):
+        await begin_attachment(journal)
+
+    assert (await other.find_attachment(lease.upload)).owner == HERE
+
+
+async def test_a_released_attachment_can_be_taken_at_once(
+    journal: SqliteJournal, other: SqliteJournal
+) -> None:
+    lease = await begin_attachment(journal)
+    await journal.release(lease)
+    assert (await journal.find_attachment(lease.upload)).owner is None
+
+    claim = await other.take_attachment(lease.upload, now=NOW)
+
+    assert claim.lease.epoch == lease.epoch + 1
+
+
+async def test_one_heartbeat_renews_uploads_and_attachments(
+    journal: SqliteJournal, other: SqliteJournal
+) -> None:
+    upload = (await begin(journal)).lease
+    kept = await begin_attachment(journal)
+    await journal.renew([upload, kept], now=NOW + TTL)
+
+    with pytest.raises(UploadOwned):
+        await other.take_attachment(kept.upload, now=NOW + TTL)
+    await other.take_attachment(kept.upload, now=NOW + 2 * TTL)
+
+    heartbeat = await journal.renew([upload, kept], now=NOW + 2 * TTL)
+    assert (heartbeat.lost, heartbeat.cancel_requested) == ([kept.upload], [])
+
+
+async def test_a_put_that_was_not_answered_outlives_its_owner(
+    journal: SqliteJournal, other: SqliteJournal
+) -> None:
+    lease = (await begin(journal)).lease
+    await open_upload(journal, lease)
+    await journal.intend_put(lease, now=NOW + 5)
+
+    claim = await other.take(lease.upload, now=NOW + TTL)
+
+    assert claim.unclean
+    assert claim.upload.put_asked_at == NOW + 5
+
+
+async def test_an_owner_is_absent_once_nothing_of_it_is_heard_of(
+    journal: SqliteJournal, path: Path, start: Start
+) -> None:
+    process = start()
+    process.do(f"open {path}")
+    attachment = process.do("attach item_1")
+    assert await journal.absent_owners(now=NOW) == set()
+    process.kill()
+
+    absent = await journal.absent_owners(now=NOW)
+
+    assert absent == {(await journal.find_attachment(attachment)).owner}
+
+
+async def test_the_attachment_of_a_killed_process_is_taken_over_as_it_was(
+    journal: SqliteJournal, path: Path, start: Start
+) -> None:
+    process = start()
+    process.do(f"open {path}")
+    attachment = LocalId(process.do("attach item_7"))
+    with pytest.raises(UploadOwned, match=f"process {process.pid}"):
+        await journal.take_attachment(attachment, now=NOW)
+    process.kill()
+
+    claim = await journal.take_attachment(attachment, now=NOW)
+
+    assert claim.attachment.state is AttachmentState.ATTACHING
+    assert (claim.attachment.cursor, claim.attachment.asked_at) == ("item_7", NOW)
+    assert claim.attachment.owner == HERE
 
 
 async def test_an_upload_is_not_shared_by_two_owners(
@@ -162,10 +301,12 @@ async def test_a_heartbeat_tells_what_is_lost_and_what_is_to_be_cancelled(
 async def test_an_unknown_upload_can_be_neither_taken_nor_cancelled(
     journal: SqliteJournal,
 ) -> None:
-    with pytest.raises(UsageError, match="no upload nothing"):
+    with pytest.raises(UsageError, match="no upload 'nothing'"):
         await journal.take(LocalId("nothing"), now=NOW)
-    with pytest.raises(UsageError, match="no upload nothing"):
+    with pytest.raises(UsageError, match="no upload 'nothing'"):
         await journal.request_cancel(LocalId("nothing"))
+    with pytest.raises(UsageError, match="no attachment 'nothing'"):
+        await journal.take_attachment(LocalId("nothing"), now=NOW)
 
 
 async def test_a_claim_that_nobody_waits_for_any_more_is_given_back(
@@ -181,6 +322,20 @@ async def test_a_claim_that_nobody_waits_for_any_more_is_given_back(
     claim = await journal.take(upload.id, now=NOW)
 
     assert not claim.unclean
+
+
+async def test_a_claim_of_an_attachment_that_nobody_waits_for_is_given_back(
+    journal: SqliteJournal,
+) -> None:
+    asking = asyncio.create_task(begin_attachment(journal))
+    await asyncio.wait([asking], timeout=0)
+
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    [attachment] = await journal.attachments()
+
+    await journal.take_attachment(attachment.id, now=NOW)
 
 
 async def test_closing_lets_go_of_everything_and_leaves_no_lock_behind(

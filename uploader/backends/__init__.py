@@ -6,23 +6,31 @@ from collections.abc import Callable, Mapping
 
 from uploader.backend import Backend
 from uploader.backends.azure import Azure
+from uploader.backends.goapi import GoAPI
+from uploader.backends.llmprovider import LLMProvider
 from uploader.backends.openai import OpenAI
 from uploader.config import Settings
 from uploader.errors import UsageError
 
 BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
     "azure": Azure.from_settings,
+    "goapi": GoAPI.from_settings,
+    "llmprovider": LLMProvider.from_settings,
     "openai": OpenAI.from_settings,
 }
 
 
-def open_backend(settings: Settings) -> Backend:
-    """The backend that *settings* name.  Raises `UsageError`."""
+def open_backend(settings: Settings, name: str | None = None) -> Backend:
+    """The backend of that name, by default the one that *settings* name.
+
+    Raises `UsageError`.
+    """
+    name = settings.backend if name is None else name
     try:
-        factory = BACKENDS[settings.backend]
+        factory = BACKENDS[name]
     except KeyError:
         raise UsageError(
-            f"{settings.backend!r} is no backend",
+            f"{name!r} is no backend",
             hint=f"choose one of {', '.join(sorted(BACKENDS))}",
         ) from None
     return factory(settings)

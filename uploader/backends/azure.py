@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from uploader.backends.openai import OpenAI, agent, checked_key
+from uploader.backends.openai import OpenAI
 from uploader.config import Azure as AzureSettings
 from uploader.config import Limits, Settings
-from uploader.errors import RequestRejected, SourceError, UsageError
-from uploader.http import Headers, Http
-from uploader.model import GIB, Opened, UploadSpec
+from uploader.errors import RequestRejected, UsageError
+from uploader.http import Headers, Http, agent, checked_key, constant
+from uploader.model import GIB, Opened, Scope, UploadSpec
 
 LIMITS: Final = Limits(upload_size=9 * GIB, lifetime=7200.0)
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "user_data", "vision")
@@ -36,28 +36,33 @@ class Azure(OpenAI):
                 "there is no Azure endpoint",
                 hint="set AZURE_OPENAI_ENDPOINT to https://NAME.openai.azure.com",
             )
-        resource = re.sub(r"/openai(/v1)?/*$", "", azure.endpoint.rstrip("/"))
+        root = resource(azure.endpoint)
         classic = azure.paths == "classic"
         http = Http(
-            f"{resource}/openai" if classic else f"{resource}/openai/v1",
+            f"{root}/openai" if classic else f"{root}/openai/v1",
             _headers(azure),
             timeouts=settings.timeouts,
             ca_bundle=settings.ca_bundle,
             query={"api-version": azure.api_version} if classic else None,
         )
-        return cls(http, service=f"azure {resource}", limits=LIMITS)
+        return cls.at(http)
+
+    @classmethod
+    def at(cls, http: Http) -> Azure:
+        """The resource that *http* leads to, by whichever of its paths."""
+        return cls(http, service=f"azure {resource(http.base_url)}", limits=LIMITS)
 
     def check(self, spec: UploadSpec) -> None:
         super().check(spec)
         if spec.expires_after is not None and "api-version" in self._http.query:
-            raise SourceError(
-                f"{spec.filename}: the classic paths know no expires_after",
+            raise UsageError(
+                "the classic paths of Azure know no expires_after",
                 hint='leave --expires-after out, or set azure.paths = "v1"',
             )
 
-    async def create(self, spec: UploadSpec) -> Opened:
+    async def create(self, spec: UploadSpec, scope: Scope | None = None) -> Opened:
         try:
-            return await super().create(spec)
+            return await super().create(spec, scope)
         except RequestRejected as error:
             if error.status != 404:
                 raise
@@ -68,9 +73,17 @@ class Azure(OpenAI):
             ) from error
 
 
+def resource(url: object) -> str:
+    """What Azure calls the endpoint: a URL without the paths of its services."""
+    return re.sub(r"/openai(/v1)?(/deployments/[^/]+)?$", "", str(url).rstrip("/"))
+
+
 def _other_paths(*, classic: bool) -> str:
     other = "v1" if classic else "classic"
-    return f'this resource may use the {other} paths: set azure.paths = "{other}"'
+    return (
+        f'this resource may use the {other} paths: set azure.paths = "{other}",'
+        f" or UPLOADER_AZURE_PATHS={other}"
+    )
 
 
 def _headers(azure: AzureSettings) -> Headers:
@@ -80,9 +93,4 @@ def _headers(azure: AzureSettings) -> Headers:
     else:
         key = checked_key(azure.api_key, "AZURE_OPENAI_API_KEY")
         credentials = {"api-key": key}
-    headers = {**credentials, **agent()}
-
-    async def current() -> Mapping[str, str]:
-        return headers
-
-    return current
+    return constant({**credentials, **agent()})

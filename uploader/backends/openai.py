@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from uploader import __version__
+from uploader.account import Account, unseen
 from uploader.answer import Answer
 from uploader.backend import Body, Capabilities
 from uploader.backends.mime import mime_type
@@ -25,7 +25,7 @@ from uploader.errors import (
     UploadExpired,
     UsageError,
 )
-from uploader.http import Headers, Http
+from uploader.http import Http
 from uploader.model import (
     File,
     FileId,
@@ -34,6 +34,8 @@ from uploader.model import (
     Part,
     PartId,
     PutPart,
+    Scope,
+    SentPart,
     UploadId,
     UploadSpec,
 )
@@ -50,6 +52,10 @@ PURPOSES: Final = (
 
 JSONL_PURPOSES: Final = ("batch", "fine-tune")
 EXPIRES_AFTER: Final = range(3600, 2_592_000 + 1)
+TOO_LARGE: Final = (
+    "if the part is too large for this service, give the upload up with `uploader"
+    " cancel`, and send the file with a smaller --part-size"
+)
 PAGE: Final = 100
 MAX_PAGES: Final = 100
 
@@ -80,7 +86,7 @@ class _Part(msgspec.Struct):
 
 class _Files(msgspec.Struct):
     data: list[_File]
-    has_more: bool = False
+    has_more: bool | None = None
 
 
 class OpenAI:
@@ -97,22 +103,8 @@ class OpenAI:
     @classmethod
     def from_settings(cls, settings: Settings) -> OpenAI:
         """Raises `UsageError` for settings that no request could be made with."""
-        http = Http(
-            settings.base_url,
-            _headers(settings),
-            timeouts=settings.timeouts,
-            ca_bundle=settings.ca_bundle,
-        )
-        service = cls.service_name(
-            http.base_url, settings.organization, settings.project
-        )
-        return cls(http, service=settings.service or service, limits=Limits())
-
-    @staticmethod
-    def service_name(url: object, organization: str | None, project: str | None) -> str:
-        """URL and account without credentials, as the journal keeps them."""
-        account = "/".join(filter(None, (organization, project)))
-        return f"openai {url}" + (f" {account}" if account else "")
+        account = Account.from_settings(settings)
+        return cls(account.http, service=account.service, limits=Limits())
 
     def check(self, spec: UploadSpec) -> None:
         if spec.purpose not in self.purposes:
@@ -137,7 +129,7 @@ class OpenAI:
     def mime_type(self, filename: str) -> str:
         return mime_type(filename)
 
-    async def create(self, spec: UploadSpec) -> Opened:
+    async def create(self, spec: UploadSpec, scope: Scope | None = None) -> Opened:
         body: dict[str, object] = {
             "filename": spec.filename,
             "purpose": spec.purpose,
@@ -158,7 +150,9 @@ class OpenAI:
             request_id=answer.request_id,
         )
 
-    async def put_part(self, opened: Opened, part: Part, body: Body) -> PutPart:
+    async def put_part(
+        self, spec: UploadSpec, opened: Opened, part: Part, body: Body
+    ) -> PutPart:
         operation = f"part {part.number} of {opened.upload_id}"
         try:
             answer = await self._http.request(
@@ -166,19 +160,32 @@ class OpenAI:
             )
         except RequestRejected as error:
             if error.status == 404:
-                raise _unseen(opened, error) from error
+                raise unseen(
+                    opened.upload_id,
+                    error,
+                    hint="was it opened with another key or project? resume with that"
+                    " one",
+                ) from error
+            if error.status in (400, 413):
+                error.hint = TOO_LARGE
             raise
         stored = answer.decode(_Part)
         return PutPart(
             part_id=PartId(stored.id),
             request_id=answer.request_id,
-            block_id=stored.azure_block_id,
+            details={"azure_block_id": block}
+            if (block := stored.azure_block_id)
+            else {},
         )
 
     async def complete(
-        self, opened: Opened, part_ids: Sequence[PartId], md5: str | None
+        self,
+        spec: UploadSpec,
+        opened: Opened,
+        parts: Sequence[SentPart],
+        md5: str | None,
     ) -> File:
-        body: dict[str, object] = {"part_ids": list(part_ids)}
+        body: dict[str, object] = {"part_ids": [part.part_id for part in parts]}
         if md5 is not None:
             body["md5"] = md5
         answer = await self._http.request(
@@ -213,7 +220,9 @@ class OpenAI:
             page = answer.decode(_Files)
             files += (_file(file, answer) for file in page.data)
             last = page.data[-1] if page.data else None
-            if last is None or not page.has_more or _is_past(since, files):
+            # Who leaves has_more out says nothing; a full page may not be the last.
+            more = len(page.data) >= PAGE if page.has_more is None else page.has_more
+            if last is None or not more or _is_past(since, files):
                 return [file for file in files if file.created_at >= since]
             if query.get("after") == last.id:
                 break
@@ -275,53 +284,3 @@ def _file(file: _File, answer: Answer) -> File:
         expires_at=None if file.expires_at is None else int(file.expires_at),
         request_id=answer.request_id,
     )
-
-
-def _unseen(opened: Opened, error: RequestRejected) -> RequestRejected:
-    unseen = RequestRejected(
-        f"this key does not see {opened.upload_id}: {error}",
-        hint="was it opened with another key or project? resume with that one",
-        status=error.status,
-    )
-    # Not as an argument: *error* names the request already.
-    unseen.request_id = error.request_id
-    return unseen
-
-
-def checked_key(key: str | None, variable: str) -> str:
-    """A key that can be sent.  Raises `UsageError`."""
-    key = (key or "").strip()
-    if not key:
-        raise UsageError(
-            "there is no API key",
-            hint=f"set {variable}, or try it without an account: --emulator",
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UsageError(
-            "the API key holds characters that no key has",
-            hint=f"copy it once more into {variable}",
-        )
-    return key
-
-
-def agent() -> Mapping[str, str]:
-    """What every request says of itself."""
-    return {"Accept": "application/json", "User-Agent": f"uploader/{__version__}"}
-
-
-def _headers(settings: Settings) -> Headers:
-    key = checked_key(settings.api_key, "OPENAI_API_KEY")
-    account = {
-        "OpenAI-Organization": settings.organization,
-        "OpenAI-Project": settings.project,
-    }
-    headers = {
-        "Authorization": f"Bearer {key}",
-        **agent(),
-        **{name: value for name, value in account.items() if value},
-    }
-
-    async def current() -> Mapping[str, str]:
-        return headers
-
-    return current

@@ -23,7 +23,11 @@ def files() -> None:
 @click.option("--purpose", help="Only files of this purpose.")
 @common
 def files_list(purpose: str | None, **options: Any) -> None:
-    """List the files of the account, newest first."""
+    """List the files of the account, newest first.
+
+    \b
+    uploader files list --purpose batch
+    """
     call = take_call(options)
 
     async def work(backend: Backend) -> None:
@@ -40,7 +44,11 @@ def files_list(purpose: str | None, **options: Any) -> None:
 @click.argument("file_ids", nargs=-1, required=True, metavar="FILE_ID...")
 @common
 def files_get(file_ids: tuple[str, ...], **options: Any) -> None:
-    """Show what the service says of files."""
+    """Show what the service says of files.
+
+    \b
+    uploader files get file-PKdN3T9UGQsHPLmWfarMbK
+    """
     call = take_call(options)
 
     async def work(backend: Backend) -> None:
@@ -59,7 +67,11 @@ def files_get(file_ids: tuple[str, ...], **options: Any) -> None:
 @click.argument("file_ids", nargs=-1, required=True, metavar="FILE_ID...")
 @common
 def files_rm(file_ids: tuple[str, ...], **options: Any) -> None:
-    """Remove files at the service."""
+    """Remove files at the service.
+
+    \b
+    uploader files rm file-PKdN3T9UGQsHPLmWfarMbK
+    """
     call = take_call(options)
 
     async def work(backend: Backend) -> None:

@@ -15,5 +15,9 @@ def cli() -> None:
     \b
     uploader upload big.jsonl --purpose batch     send a file
     uploader resume                               go on after a crash
+    uploader list                                 what is unfinished
     uploader upload big.bin --emulator            try it without an account
+
+    The key is OPENAI_API_KEY, the service OPENAI_BASE_URL; `uploader config` shows
+    what is in force.  Each command has a --help of its own.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,8 @@ class Quantity(click.ParamType[float]):
 
 
 SIZE = Quantity("size", parse_size)
+PATH = click.Path(path_type=Path)
+"""A path that shells complete."""
 DURATION = Quantity("duration", parse_duration)
 
 
@@ -50,29 +52,38 @@ class Call:
     verbose: bool
 
 
-def common(command: F) -> F:
-    """The options of every command that opens the journal."""
+def choosing(command: F) -> F:
+    """The options that choose a service, an account and a journal."""
     options = [
-        click.option("--journal", type=Path, help="Where the journal is."),
+        click.option("--journal", type=PATH, help="Where the journal is."),
         click.option("--base-url", help="The service, e.g. https://api.openai.com/v1"),
         click.option("--backend", help="openai or azure.  [openai]"),
         click.option("--profile", help="An account of the settings file."),
-        click.option("--config", "file", type=Path, help="Another settings file."),
+        click.option("--config", "file", type=PATH, help="Another settings file."),
+    ]
+    return _with(options, command)
+
+
+def common(command: F) -> F:
+    """The options of every command that opens the journal or asks a service."""
+    options = [
         click.option("--emulator", is_flag=True, help="Use the bundled emulator."),
         click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout."),
         click.option("-q", "--quiet", is_flag=True, help="Only results and errors."),
         click.option("-v", "--verbose", is_flag=True, help="Say more."),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return choosing(_with(options, command))
 
 
 def sending(command: F) -> F:
     """The options of every command that sends parts."""
     options = [
         click.option("--parallel", type=int, help="Parts at once, at most.  [8]"),
-        click.option("--md5", type=click.Choice(["hex", "base64", "off"])),
+        click.option(
+            "--md5",
+            type=click.Choice(["hex", "base64", "off"]),
+            help="Spelling of the file's MD5 for the service.  [hex]",
+        ),
         click.option("--digest", help="Digest of each part, or off.  [blake3]"),
         click.option(
             "--keep-trying",
@@ -81,7 +92,11 @@ def sending(command: F) -> F:
             help="Restart an expired upload on a link that is too slow, too.",
         ),
     ]
-    for option in reversed(options):
+    return _with(options, command)
+
+
+def _with(options: Iterable[Callable[[F], F]], command: F) -> F:
+    for option in reversed([*options]):
         command = option(command)
     return command
 

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Finished ones, too.")
 @common
 def list_(everything: bool, **options: Any) -> None:
-    """Show what the journal knows."""
+    """Show what the journal knows.
+
+    \b
+    uploader list
+    uploader list --all --json | jq .file.id
+    """
     call = take_call(options)
 
     async def work(journal: Journal) -> None:
@@ -44,7 +49,13 @@ def list_(everything: bool, **options: Any) -> None:
 @click.argument("id_", metavar="ID")
 @common
 def show(id_: str, **options: Any) -> None:
-    """Show all that the journal knows of one upload."""
+    """Show all that the journal knows of one upload.
+
+    The beginning of an ID will do.
+
+    \b
+    uploader show k3v9
+    """
     call = take_call(options)
 
     async def work(journal: Journal) -> None:
@@ -61,7 +72,12 @@ def show(id_: str, **options: Any) -> None:
 @click.argument("id_", metavar="ID")
 @common
 def receipt(id_: str, **options: Any) -> None:
-    """Show what was sent, when, with which ids and digests."""
+    """Show what was sent, when, with which ids and digests.
+
+    \b
+    uploader receipt k3v9
+    uploader receipt k3v9 --json > big.receipt.json
+    """
     call = take_call(options)
 
     async def work(journal: Journal) -> None:

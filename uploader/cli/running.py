@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -72,11 +71,11 @@ def _service(call: Call) -> Iterator[Settings]:
     if not call.emulator:
         yield call.settings
         return
-    from uploader.bundled import KEY, SERVICE, running_emulator
+    from uploader.bundled import emulated, running_emulator
 
     directory = call.settings.journal.parent / "emulator"
     with running_emulator(directory) as url:
-        yield replace(call.settings, base_url=url, api_key=KEY, service=SERVICE)
+        yield emulated(call.settings, url)
 
 
 async def _work(

@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uploader.cli.group import cli
-from uploader.cli.options import DURATION, SIZE, common, sending, take_call
+from uploader.cli.options import DURATION, PATH, SIZE, common, sending, take_call
 from uploader.cli.running import each, run
 
 if TYPE_CHECKING:
     from uploader.engine import Uploader
 
 
+TARGETS = (
+    "conversation:ID, vector-store:ID, goapi:ID or llmprovider:ID; new makes a new one."
+)
+
+
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, type=Path, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option("--purpose", help="What the service may use it for.  [user_data]")
 @click.option("--filename", help="What the service shall call it.")
 @click.option("--mime-type", help="Its type, if the name does not tell.")
 @click.option("--expires-after", type=DURATION, help="Life of the file, e.g. 7d.")
+@click.option("--to", metavar="TARGET", help=TARGETS)
+@click.option("--prompt", help="What to say about the files in the conversation.")
+@click.option("--model", help="Ask this model, in an OpenAI conversation.")
 @click.option("--part-size", type=SIZE, help="E.g. 16MiB; chosen by size if left out.")
 @sending
 @common
@@ -30,11 +38,22 @@ def upload(
     filename: str | None,
     mime_type: str | None,
     expires_after: float | None,
+    to: str | None,
+    prompt: str | None,
+    model: str | None,
     **options: Any,
 ) -> None:
     """Upload files, or go on with them where an earlier run stopped.
 
-    The file id is the last line on stdout.
+    The file id is the last line on stdout.  With --to all files go to a conversation
+    as one message; if there is an answer it goes to stdout, and the ids to stderr.
+
+    \b
+    uploader upload big.jsonl --purpose batch
+    uploader upload *.pdf --expires-after 7d
+    uploader upload big.bin --json | jq .event
+    uploader upload big.bin --emulator
+    uploader upload photo.png --to goapi:new --prompt "describe this image"
     """
     if filename is not None and len(paths) > 1:
         raise click.UsageError("--filename names one file; there are several paths")
@@ -46,8 +65,17 @@ def upload(
     if purpose is not None:
         details["purpose"] = purpose
 
+    if to is None and (prompt or model):
+        raise click.UsageError("--prompt and --model need a conversation: --to")
+    backend = options["backend"] if to is not None else None
+
     async def work(uploader: Uploader) -> None:
-        await each(paths, lambda path: uploader.upload(path, **details))
+        if to is None:
+            await each(paths, lambda path: uploader.upload(path, **details))
+        else:
+            await uploader.send(
+                paths, to=to, prompt=prompt, model=model, backend=backend, **details
+            )
 
     run(take_call(options), work)
 
@@ -61,7 +89,16 @@ def upload(
 def resume(
     ids: tuple[str, ...], accept: str | None, again: bool, **options: Any
 ) -> None:
-    """Go on with unfinished uploads: those named, or all of this service."""
+    """Go on with unfinished uploads: those named, or all of this service.
+
+    Where nobody can tell what became of `complete`, look at the service yourself
+    and say what you saw with --accept or --again.
+
+    \b
+    uploader resume
+    uploader resume k3v9 --md5 base64
+    uploader resume k3v9 --accept file-PKdN3T9UGQsHPLmWfarMbK
+    """
     if (accept or again) and len(ids) != 1:
         raise click.UsageError("--accept and --again speak of one upload; give its ID")
     if accept and again:
@@ -78,10 +115,74 @@ def resume(
 
 
 @cli.command()
+@click.argument("file_ids", nargs=-1, required=True, metavar="FILE_ID...")
+@click.option("--to", required=True, metavar="TARGET", help=TARGETS)
+@click.option("--prompt", help="What to say about the files in the conversation.")
+@click.option("--model", help="Ask this model, in an OpenAI conversation.")
+@click.option("--name", help="Name of the file, where the service does not tell.")
+@click.option("--size", type=SIZE, help="Its size, likewise.")
+@click.option("--mime-type", help="Its type, likewise.")
+@click.option("--width", type=int, help="Of an image, in pixels.")
+@click.option("--height", type=int, help="Of an image, in pixels.")
+@common
+def attach(
+    file_ids: tuple[str, ...],
+    to: str,
+    prompt: str | None,
+    model: str | None,
+    name: str | None,
+    size: float | None,
+    **options: Any,
+) -> None:
+    """Attach files that exist at the target's service, as one message."""
+    described = {key: options.pop(key) for key in ("mime_type", "width", "height")}
+
+    async def work(uploader: Uploader) -> None:
+        from uploader.model import FileId, FileRef
+
+        files = [
+            FileRef(
+                file_id=FileId(file_id),
+                name=name or "",
+                size=None if size is None else int(size),
+                **described,
+            )
+            for file_id in file_ids
+        ]
+        await uploader.attach(files, to=to, prompt=prompt, model=model)
+
+    run(take_call(options), work)
+
+
+@cli.command()
+@click.argument("target")
+@click.argument("prompt")
+@click.option("--model", help="Ask this model, in an OpenAI conversation.")
+@common
+def ask(target: str, prompt: str, model: str | None, **options: Any) -> None:
+    """Go on in a conversation.
+
+    \b
+    uploader ask goapi:66f41b8c-8e18 "and what is in the background?"
+    """
+
+    async def work(uploader: Uploader) -> None:
+        await uploader.ask(target, prompt, model=model)
+
+    run(take_call(options), work)
+
+
+@cli.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @common
 def cancel(ids: tuple[str, ...], **options: Any) -> None:
-    """Give uploads up, here and at the service."""
+    """Give uploads up, here and at the service.
+
+    A process that is at work on one is asked to stop it.
+
+    \b
+    uploader cancel k3v9
+    """
 
     async def work(uploader: Uploader) -> None:
         await each(ids, uploader.cancel)

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m uploader.emulator",
-        description="OpenAI's Uploads and Files on loopback, with faults by script.",
+        description="The services on loopback, with faults by script: OpenAI and Azure under"
+        " the URL that is printed, GoAPI at its origin, LLMProvider at /llmprovider/v1.",
         epilog=_switches(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--control", action="store_true", help="serve /_emulator/ on loopback")
     add("--switch", action="append", default=[], dest="switches", metavar="NAME=VALUE")
     add("--key", action="append", default=[], dest="keys", metavar="KEY")
+    for relay in ("goapi", "llmprovider"):
+        name = f"{relay}_keys"
+        add(f"--{relay}-key", action="append", default=[], dest=name, metavar="KEY")
     add("--client-pid", type=int, metavar="PID", help="the only one faults may kill")
     add("--until-stdin-closes", action="store_true", help="end with the parent")
     return parser

@@ -64,7 +64,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     | slow     | before: the body is read, after: the answer comes, at *rate* bytes/s |
     | kill     | SIGKILL to the declared client, then the connection is dropped |
 
-    With *unread*, a fault *before* leaves the body of the request unread.
+    With *unread*, a fault *before* leaves the body of the request unread.  With
+    *events*, so many events of a stream go out before a fault *after* strikes.
     """
 
     kind: str
@@ -76,6 +77,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     headers: dict[str, str] = {}
     body: str | dict[str, object] | None = None
     unread: bool = False
+    events: int = 0
     rate: float = 1024.0
     seconds: float = 600.0
 
@@ -90,6 +92,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"rate must be above 0, not {self.rate}")
         if self.unread and self.when == "after":
             raise ValueError("unread makes no sense after the effect")
+        if self.events < 0:
+            raise ValueError(f"events must be at least 0, not {self.events}")
+        if self.events and self.when == "before":
+            raise ValueError("events makes no sense before the effect")
 
     def as_document(self) -> dict[str, object]:
         document: dict[str, object] = msgspec.to_builtins(self)

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from uploader.emulator import records
 from uploader.emulator.answers import Answer, Document, Refusal, Reply
 from uploader.emulator.call import Call, Route, refused_shape, required, unexpected
+from uploader.emulator.pages import Listing, page, read_listing
 from uploader.emulator.purposes import (
     ExpiresAfter,
     check_name,
@@ -86,68 +87,34 @@ def _expires_after(call: Call, head: Head) -> int | None:
         raise refused_shape(str(error)) from None
 
 
-class Listing(Struct):
-    """The parameters of a list; what else stands in a query is ignored."""
+class FileListing(Listing):
+    """Also of one purpose only; here pages are large."""
 
     purpose: str | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=MAX_LISTED)] = MAX_LISTED
-    order: Literal["asc", "desc"] = "desc"
-    after: str | UnsetType = UNSET
 
 
 async def list_files(call: Call) -> Document:
     if call.switches.file_list in ("404", "405"):
         raise Refusal(int(call.switches.file_list), "There is no list of files.")
-    asked = _read_listing(call)
+    asked = read_listing(call, FileListing)
     with call.store.transaction() as db:
         files = records.all_files(db, call.now)
-    page, has_more = _page(call, files, asked)
-    return {
-        "object": "list",
-        "data": [file_document(call, file) for file in page],
-        "has_more": has_more,
-        "first_id": page[0].id if page else None,
-        "last_id": page[-1].id if page else None,
-    }
+    documents = [
+        file_document(call, file) for file in files if _is_listed(call, file, asked)
+    ]
+    unknown = None if call.switches.seeding else _no_such_file
+    document = page(documents, asked, unknown=unknown)
+    order = ("object", "data", "has_more", "first_id", "last_id")
+    return {key: document[key] for key in order}
 
 
-def _read_listing(call: Call) -> Listing:
-    query = dict(call.query)
-    if call.switches.seeding and query.get("limit") == "0":
-        del query["limit"]
-    try:
-        return msgspec.convert(query, Listing, strict=False)
-    except msgspec.ValidationError as error:
-        raise refused_shape(str(error)) from None
-
-
-def _page(
-    call: Call, files: Sequence[File], asked: Listing
-) -> tuple[Sequence[File], bool]:
-    """Return the files of one page, and whether there are more behind it."""
-    shown = [file for file in files if _is_listed(call, file, asked)]
-    if asked.order == "desc":
-        shown.reverse()
-    if asked.after is not UNSET:
-        shown = _behind(call, shown, asked.after)
-    return shown[: asked.limit], len(shown) > asked.limit
-
-
-def _is_listed(call: Call, file: File, asked: Listing) -> bool:
+def _is_listed(call: Call, file: File, asked: FileListing) -> bool:
     if call.switches.file_list == "empty":
         return False
     if asked.purpose not in (UNSET, file.purpose):
         return False
     return call.now >= file.made_at + call.switches.file_list_delay
-
-
-def _behind(call: Call, files: Sequence[File], after: str) -> list[File]:
-    names = [file.id for file in files]
-    if after in names:
-        return list(files[names.index(after) + 1 :])
-    if call.switches.seeding:
-        return list(files)
-    raise _no_such_file(after)
 
 
 async def retrieve(call: Call) -> Document:
@@ -161,10 +128,19 @@ async def content(call: Call) -> Reply:
         pieces = records.pieces_of(db, file.id)
     if call.switches.file_content == "refused":
         raise Refusal(400, f"Not allowed to download files of purpose: {file.purpose}")
+    return _served(call, pieces, size=file.size, name=file.filename)
+
+
+def whole(call: Call, content: str, *, size: int, name: str) -> Reply:
+    """Return the content of a file that was not made of parts."""
+    return _served(call, [Piece(content, size)], size=size, name=name)
+
+
+def _served(call: Call, pieces: Sequence[Piece], *, size: int, name: str) -> Reply:
     headers = {
         "Content-Type": "application/octet-stream",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename)}",
-        "Content-Length": str(file.size),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "Content-Length": str(size),
     }
     return Reply(_read(call.store, pieces), headers=headers)
 
@@ -175,6 +151,15 @@ async def _read(store: Store, pieces: Sequence[Piece]) -> AsyncIterator[bytes]:
         with stored:
             while block := await asyncio.to_thread(stored.read, READ_STEP):
                 yield block
+
+
+def head_of(call: Call, db: Connection, file: File, size: int) -> bytes:
+    """Return the first *size* bytes of the file."""
+    head = b""
+    for piece in records.pieces_of(db, file.id):
+        with call.store.content(piece.content).open("rb") as stored:
+            head += stored.read(size - len(head))
+    return head
 
 
 async def delete(call: Call) -> Document:

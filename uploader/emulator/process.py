@@ -27,14 +27,16 @@ def serve(
     faults: Path | None = None,
     switches: Iterable[str] = (),
     keys: Iterable[str] = (),
+    goapi_keys: Iterable[str] = (),
+    llmprovider_keys: Iterable[str] = (),
     client_pid: int | None = None,
     control: bool = False,
     until_stdin_closes: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; print the URL as the only line on stdout.
 
-    *faults* is a script, *switches* are given as `name=value`, and no *keys*
-    means that any key will do.  With *until_stdin_closes* the emulator ends with
+    *faults* is a script, *switches* are given as `name=value`, and no keys of a
+    service mean that any will do.  With *until_stdin_closes* the emulator ends with
     the parent that holds its stdin.
     """
     try:
@@ -45,6 +47,8 @@ def serve(
             switches=Switches().with_settings(switches),
             faults=read_script(faults, KINDS) if faults is not None else (),
             keys=frozenset(keys) or None,
+            goapi_keys=frozenset(goapi_keys) or None,
+            llmprovider_keys=frozenset(llmprovider_keys) or None,
             client_pid=client_pid,
             control=control,
         )

@@ -24,7 +24,7 @@ class Head:
     """What a form says besides the content of its file."""
 
     filename: str | None = None
-    field: str = ""
+    name: str = ""
     """The name under which the file came."""
     content_type: str | None = None
     texts: dict[str, str] = field(default_factory=dict)
@@ -63,6 +63,12 @@ class Arrival:
         self.size += len(batch)
         if self.size <= limit:
             self._file.write(batch)
+
+    def head(self, size: int) -> bytes:
+        """Return the first *size* bytes of what arrived."""
+        self._file.flush()
+        with self._path.open("rb") as arrived:
+            return arrived.read(size)
 
     def keep(
         self, db: Connection, *, part_id: str | None = None, file_id: str | None = None
@@ -135,15 +141,15 @@ async def _read_fields(
 ) -> Head:
     head = Head()
     async for part in form.fields():
-        if part.name in head.texts or (head.field and part.name in files):
+        if part.name in head.texts or (head.name and part.name in files):
             raise unexpected(part.name)
         if part.name in files:
-            head.field, head.filename = part.name, part.filename
+            head.name, head.filename = part.name, part.filename
             head.content_type = part.content_type
             await arrival.take(form.value(), limit=limit)
         else:
             head.texts[part.name] = await _text(form)
-    if not head.field:
+    if not head.name:
         raise required(files[0])
     return head
 

@@ -14,10 +14,20 @@ from uploader.emulator import (
     azure,
     clock,
     control,
+    conversations,
     faults,
     files,
+    goapi,
+    history,
+    indexes,
+    llmprovider,
     records,
+    relays,
+    responses,
     uploads,
+    vector_batches,
+    vector_files,
+    vector_stores,
 )
 from uploader.emulator.account import Account
 from uploader.emulator.answers import Refusal
@@ -29,12 +39,33 @@ from uploader.emulator.faults import Fault
 from uploader.emulator.store import Store
 from uploader.emulator.switches import MIB, Switches
 
-SCHEMAS: Final = (clock.SCHEMA, account.SCHEMA, faults.SCHEMA, records.SCHEMA)
+SCHEMAS: Final = (
+    clock.SCHEMA,
+    account.SCHEMA,
+    faults.SCHEMA,
+    records.SCHEMA,
+    history.SCHEMA,
+    indexes.SCHEMA,
+    relays.SCHEMA,
+)
 
 SERVICES: Final[tuple[tuple[Dialect, tuple[Route, ...]], ...]] = (
-    (OPENAI, uploads.ROUTES + files.ROUTES),
+    (
+        OPENAI,
+        uploads.ROUTES
+        + files.ROUTES
+        + conversations.ROUTES
+        + responses.ROUTES
+        + vector_stores.ROUTES
+        + vector_files.ROUTES
+        + vector_batches.ROUTES,
+    ),
     (azure.CLASSIC, uploads.ROUTES + files.ROUTES),
     (azure.V1, uploads.ROUTES + files.ROUTES),
+    (goapi.DIALECT, goapi.ROUTES),
+    (goapi.CONTENT, goapi.CONTENT_ROUTES),
+    (llmprovider.DIALECT, llmprovider.ROUTES),
+    (llmprovider.INTERNAL, llmprovider.INTERNAL_ROUTES),
 )
 
 KINDS: Final = frozenset(route.kind for _, routes in SERVICES for route in routes)
@@ -51,8 +82,9 @@ class Emulator:
 
     Everything it knows is in *directory*, where other emulators may work at the
     same time and the next one goes on.  *faults* replace what is left of an
-    earlier script; without them it stays.  *keys* are the only ones accepted;
-    None accepts any.  A fault may kill *client_pid* and nobody else.
+    earlier script; without them it stays.  *keys* are the only ones accepted by
+    OpenAI and Azure, and each relay has its own; None accepts any.  A fault may
+    kill *client_pid* and nobody else.
     """
 
     def __init__(
@@ -64,6 +96,8 @@ class Emulator:
         switches: Switches = DEFAULT_SWITCHES,
         faults: Sequence[Fault] = (),
         keys: Iterable[str] | None = None,
+        goapi_keys: Iterable[str] | None = None,
+        llmprovider_keys: Iterable[str] | None = None,
         client_pid: int | None = None,
         control: bool = False,
     ) -> None:
@@ -72,7 +106,11 @@ class Emulator:
         self._port = port
         self._switches = switches
         self._script = [_known(fault) for fault in faults]
-        self._keys = None if keys is None else frozenset(keys)
+        self._keys = _by_dialect(
+            (keys, OPENAI, azure.CLASSIC, azure.V1),
+            (goapi_keys, goapi.DIALECT),
+            (llmprovider_keys, llmprovider.DIALECT),
+        )
         self._client_pid = _foreign(client_pid)
         self._control = control
         self._site: Site | None = None
@@ -118,7 +156,7 @@ class Emulator:
             faults.replace_faults(site.store, self._script)
         with site.store.transaction() as db:
             expired = records.expired_content(db, site.clock.now())
-            needed = records.needed_content(db)
+            needed = records.needed_content(db) | relays.needed_content(db)
         site.store.drop(expired)
         site.store.sweep(needed)
 
@@ -140,6 +178,8 @@ class Emulator:
         for dialect, routes in SERVICES:
             for route in routes:
                 self._add(app, dialect.prefix + route.path, route, dialect)
+        for dialect in (goapi.DIALECT, llmprovider.DIALECT):
+            self._add(app, dialect.prefix + UNKNOWN.path, UNKNOWN, dialect)
         self._add(app, UNKNOWN.path, UNKNOWN, OPENAI)
         return app
 
@@ -159,6 +199,16 @@ class Emulator:
     def url(self) -> str:
         """The base URL of OpenAI's services."""
         return f"{self.origin}{OPENAI.prefix}"
+
+    @property
+    def goapi_url(self) -> str:
+        """The base URL of GoAPI; its paths begin with `/api/chatgpt/v1`."""
+        return self.origin
+
+    @property
+    def llmprovider_url(self) -> str:
+        """The base URL of LLMProvider, whose own `/v1` OpenAI has here."""
+        return f"{self.origin}{llmprovider.DIALECT.prefix}"
 
     @property
     def now(self) -> float:
@@ -218,8 +268,19 @@ def _account(store: Store) -> Account:
     return Account(
         requests=account.requests(store),
         receptions=account.receptions(store),
+        remarks=account.remarks(store),
         faults_left=faults.faults_left(store),
     )
+
+
+def _by_dialect(
+    *given: tuple[Iterable[str] | None, *tuple[Dialect, ...]],
+) -> dict[str, frozenset[str]]:
+    by_dialect: dict[str, frozenset[str]] = {}
+    for keys, *dialects in given:
+        if keys is not None:
+            by_dialect |= dict.fromkeys([one.name for one in dialects], frozenset(keys))
+    return by_dialect
 
 
 def _known(fault: Fault) -> Fault:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import struct
@@ -16,6 +17,7 @@ from uploader.emulator.faults import Fault
 
 STALL_CHECK: Final = 0.05
 SLOW_STEP: Final = 0.05
+EVENT_END: Final = rb"\n\n"
 # l_onoff and l_linger: close sends RST instead of FIN.
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -26,9 +28,12 @@ async def strike(fault: Fault, call: Call, reply: Reply) -> web.StreamResponse:
         case "status":
             return await send(call.request, scripted(fault, call))
         case "truncate":
-            return await _truncate(call.request, reply)
+            return await _truncate(call.request, reply, fault.events)
         case "slow":
             return await _dribble(call.request, reply, fault.rate)
+    if fault.events:
+        await _send_some(call.request, reply, fault.events)
+    match fault.do:
         case "stall":
             await _stall(call, fault.seconds)
         case "kill":
@@ -76,7 +81,19 @@ async def _begin(request: web.Request, reply: Reply) -> web.StreamResponse:
     return stream
 
 
-async def _truncate(request: web.Request, reply: Reply) -> web.StreamResponse:
+async def _truncate(
+    request: web.Request, reply: Reply, events: int
+) -> web.StreamResponse:
+    if "text/event-stream" in reply.headers.get("Content-Type", ""):
+        stream = await _send_some(request, reply, events)
+    else:
+        stream = await _send_half(request, reply)
+    if request.transport is not None:
+        request.transport.close()
+    return stream
+
+
+async def _send_half(request: web.Request, reply: Reply) -> web.StreamResponse:
     stream = await _begin(request, reply)
     left = (stream.content_length or 0) // 2
     async for piece in _pieces(reply, 64 * 1024):
@@ -84,8 +101,18 @@ async def _truncate(request: web.Request, reply: Reply) -> web.StreamResponse:
         left -= len(piece)
         if left <= 0:
             break
-    if request.transport is not None:
-        request.transport.close()
+    return stream
+
+
+async def _send_some(
+    request: web.Request, reply: Reply, events: int
+) -> web.StreamResponse:
+    """Send the first *events* of a stream; none means half of its bytes."""
+    stream = await _begin(request, reply)
+    whole = b"".join([chunk async for chunk in _chunks(reply)])
+    ends = [match.end() for match in re.finditer(EVENT_END, whole)]
+    sent = ends[:events][-1] if events and ends else len(whole) // 2
+    await stream.write(whole[:sent])
     return stream
 
 

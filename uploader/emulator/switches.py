@@ -103,12 +103,12 @@ class Switches:
         False, "spec", "the example of the spec expires before it was created"
     )
     requests_per_minute: int = _switch(0, "inferred", "then 429; 0 means no limit")
-    retry_after: int = _switch(0, "spec", "Retry-After of a 429; 0 means absent")
+    retry_after: int = _switch(0, "spec", "Retry-After of a 409 or 429; 0 means absent")
     error_detail: bool = _switch(
         True, "recording", "errors repeat themselves in a `detail` object"
     )
-    error_body: Literal["openai", "html", "text", "detail"] = _switch(
-        "openai", "recording", "wild ones answer HTML, text or only {'detail': …}"
+    error_body: Literal["openai", "html", "text", "detail", "empty"] = _switch(
+        "openai", "recording", "wild ones answer HTML, text, {'detail': …} or nothing"
     )
     compact_json: bool = _switch(False, "wild", "JSON without indentation and newline")
     invalid_answer: str = _switch(
@@ -118,6 +118,131 @@ class Switches:
         False,
         "inferred",
         "unknown ids are made on first sight, as SDK test suites need",
+    )
+
+    max_input_file: int = _switch(
+        50 * MIB, "spec", "under 50 MB per file and request; not said which MB"
+    )
+    image_detail_required: bool = _switch(
+        True, "spec", "one schema of input_image requires `detail`, a newer does not"
+    )
+    images_are_checked: bool = _switch(
+        True, "inferred", "an input_image must be a png, jpeg, webp or gif inside"
+    )
+    own_conversations: bool = _switch(
+        False, "inferred", "only the key that made a conversation sees it: else 404"
+    )
+    locked_conversations: bool = _switch(
+        False, "spec", "every conversation is locked, as while a response runs: 400"
+    )
+    items_delay: float = _switch(
+        0.0, "inferred", "seconds until a new item can be seen"
+    )
+    response_seconds: float = _switch(
+        0.0, "inferred", "seconds for which a response is in progress when asked for"
+    )
+    response_ends: Literal["completed", "failed", "incomplete"] = _switch(
+        "completed", "spec", "how responses end"
+    )
+    stream_split: int = _switch(
+        0, "wild", "bytes per write of an event stream; 0 writes event by event"
+    )
+    stream_pause: float = _switch(
+        0.0, "inferred", "seconds between two writes of an event stream"
+    )
+
+    max_indexed_file: int = _switch(
+        512 * MIB, "spec", "the largest file of a vector store"
+    )
+    oversized_file: Literal["400", "failed"] = _switch(
+        "400", "inferred", "a larger one is refused, or fails while it is indexed"
+    )
+    attach_unknown_file: Literal["400", "404"] = _switch(
+        "400", "spec", "a file that is unknown; 404 is for the vector store"
+    )
+    attached_delay: float = _switch(
+        0.0, "wild", "seconds until an attached file is known: 404 before"
+    )
+    store_busy_seconds: float = _switch(
+        0.0, "spec", "seconds for which a new vector store takes nothing: 409"
+    )
+    indexing_seconds: float = _switch(
+        0.0, "inferred", "seconds for which an attached file is in progress"
+    )
+    indexing_polls: int = _switch(
+        0, "inferred", "how often an attached file says first that it is in progress"
+    )
+    indexing_ends: Literal["completed", "failed", "cancelled"] = _switch(
+        "completed", "spec", "how indexing ends; settled when a file is attached"
+    )
+    indexing_error: Literal["server_error", "unsupported_file", "invalid_file"] = (
+        _switch("server_error", "spec", "the last_error of a file that failed")
+    )
+    batch_object: Literal["vector_store.file_batch", "vector_store.files_batch"] = (
+        _switch("vector_store.file_batch", "recording", "the spec says files_batch")
+    )
+
+    goapi_upload_action: str = _switch(
+        "upload", "inferred", "the last step of the path of an upload; no page says it"
+    )
+    goapi_part_name: Literal["either", "file", "files"] = _switch(
+        "either", "inferred", "the name of the part that holds the file; ditto"
+    )
+    goapi_max_file: int = _switch(512 * MIB, "inferred", "the limits are upstream's")
+    goapi_max_image: int = _switch(20 * MIB, "inferred", "ditto, for images")
+    goapi_max_spreadsheet: int = _switch(50 * MIB, "inferred", "ditto, for tables")
+    goapi_model_required: bool = _switch(
+        True, "spec", "required at create, missing in the examples of messages"
+    )
+    goapi_models: str = _switch(
+        "gpt-4,gpt-4o", "spec", "the models without a gizmo_id, with commas"
+    )
+    goapi_no_conversation: Literal["404", "400", "403"] = _switch(
+        "404", "inferred", "a conversation that is unknown, or another key's"
+    )
+    goapi_errors: Literal["by status", "in the body"] = _switch(
+        "by status", "wild", "or HTTP 200, and another code in the body"
+    )
+    goapi_duplicate_ids: bool = _switch(
+        False, "spec", "every file of a conversation gets the id of its first"
+    )
+    goapi_user_echo: bool = _switch(
+        True, "wild", "the stream repeats the message of the user, as upstream"
+    )
+    goapi_end: Literal["[DONE]", "[none]", "nothing", "cut"] = _switch(
+        "[DONE]", "wild", "how a stream ends; 'cut' is in the middle of its last event"
+    )
+    goapi_data_space: bool = _switch(True, "wild", "a space stands behind `data:`")
+    goapi_stream_error: Literal["none", "string", "object"] = _switch(
+        "none", "wild", "the stream breaks off with an error, in spite of HTTP 200"
+    )
+    goapi_moderation: bool = _switch(
+        False, "wild", "an event without a message is in the stream"
+    )
+
+    llmprovider_max_file: int = _switch(
+        20 * MIB, "inferred", "the document says 20M, not which M"
+    )
+    llmprovider_json_upload: Literal["400", "415"] = _switch(
+        "415", "inferred", "an upload as JSON, which the table of headers asks for"
+    )
+    llmprovider_image_type: bool = _switch(
+        False, "spec", "upload_type 'image', as an example has it, is 'multimodal'"
+    )
+    llmprovider_internal_path: bool = _switch(
+        False, "spec", "/llmprovider/api/gizmo/upload exists, as in an example"
+    )
+    llmprovider_conversation_required: bool = _switch(
+        False, "spec", "an upload needs its conversation_id; listed as if, but left out"
+    )
+    llmprovider_no_conversation: Literal["404", "400", "403"] = _switch(
+        "404", "inferred", "a conversation that is unknown, or another key's"
+    )
+    llmprovider_use_case: Literal["as sent", "my_files"] = _switch(
+        "as sent", "spec", "the example has my_files and tokens for an image"
+    )
+    llmprovider_optional_fields: bool = _switch(
+        True, "spec", "the answer to an upload has the fields that are optional"
     )
 
     azure_classic: bool = _switch(True, "spec", "/openai/uploads exists")

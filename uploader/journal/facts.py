@@ -11,8 +11,14 @@ from typing import Final
 
 from sqlite_utils import Database
 
-from uploader.journal.leases import HELD, lost, values_of
-from uploader.journal.rows import json_of, json_of_body, json_of_receipt, prose_of
+from uploader.journal.leases import HELD, LEASED, lost, values_of, write
+from uploader.journal.rows import (
+    json_of,
+    json_of_body,
+    json_of_details,
+    json_of_receipt,
+    prose_of,
+)
 from uploader.model import (
     CompleteIntent,
     File,
@@ -36,10 +42,11 @@ STATE = f"SELECT state FROM uploads WHERE {HELD}"
 # The time between two creates is from the answer of one to the asking of the next:
 # the service made the first one before that, and makes the second one after it.
 NEWEST_TWIN = """
-    SELECT MAX(CASE WHEN answered_at IS NULL AND twin.lease_expires_at > :now
+    SELECT MAX(CASE WHEN answered_at IS NULL AND leases.expires_at > :now
                     THEN :now ELSE COALESCE(answered_at, asked_at) END)
       FROM intents
       JOIN uploads AS twin ON twin.id = intents.upload
+      JOIN leases ON leases.subject = twin.id
       JOIN uploads AS this USING (service, purpose, filename, size)
      WHERE kind = 'create'
        AND COALESCE(answered_at, asked_at) BETWEEN :now - :due AND :now + :gap
@@ -63,14 +70,28 @@ OPEN = f"UPDATE uploads SET state = :state, opening = :opening WHERE {HELD}"
 # One statement checks the lease and records the part: this is the hot path.
 RECORD_PART = f"""
     INSERT INTO parts (
-        upload, number, part_id, digest, request_id, block_id, attempts, sent_at
+        upload, number, part_id, digest, request_id, details, attempts, sent_at
     )
-    SELECT id, :number, :part_id, :digest, :request_id, :block_id, :attempts, :sent_at
-      FROM uploads WHERE {HELD}
+    SELECT subject, :number, :part_id, :digest, :request_id, :details, :attempts,
+           :sent_at
+      FROM leases WHERE {LEASED}
     ON CONFLICT DO UPDATE
        SET part_id = excluded.part_id, digest = excluded.digest,
-           request_id = excluded.request_id, block_id = excluded.block_id,
+           request_id = excluded.request_id, details = excluded.details,
            attempts = excluded.attempts, sent_at = excluded.sent_at
+"""
+
+INTEND_PUT = f"""
+    INSERT INTO intents (upload, kind, asked_at)
+    SELECT subject, 'put', :now FROM leases WHERE {LEASED}
+    ON CONFLICT (upload) WHERE kind = 'put' AND outcome IS NULL
+    DO UPDATE SET asked_at = excluded.asked_at
+"""
+
+# Nearly always there is no such intent; the index of open ones is empty then.
+ANSWER_PUT = """
+    UPDATE intents SET outcome = :outcome, answered_at = :now
+     WHERE upload = :upload AND kind = 'put' AND outcome IS NULL
 """
 
 FORGET_PART = "DELETE FROM parts WHERE upload = ? AND number = ?"
@@ -112,7 +133,7 @@ RECORD_FILE = "INSERT INTO files (upload, id, file) VALUES (:upload, :id, :file)
 
 RECORD_RECEIPT = f"""
     INSERT OR REPLACE INTO receipts (upload, receipt)
-    SELECT id, :receipt FROM uploads WHERE {HELD}
+    SELECT subject, :receipt FROM leases WHERE {LEASED}
 """
 
 # The creates stay: what they opened is an orphan at the service for its hour.
@@ -120,6 +141,7 @@ GIVE_UP_INTENTS = """
     UPDATE intents SET outcome = 'given up', evidence = :reason
      WHERE id IN (SELECT opening FROM uploads WHERE id = :upload
                   UNION SELECT completing FROM uploads WHERE id = :upload)
+        OR (upload = :upload AND kind = 'put' AND outcome IS NULL)
 """
 
 RESTART = f"""
@@ -161,11 +183,12 @@ def record_opened(db: Database, lease: Lease, opened: Opened, *, now: float) -> 
         "request_id": opened.request_id,
     }
     [[intent]] = db.execute(ANSWER_CREATE, answer).fetchall()
-    _write(db, lease, OPEN, state=state, opening=intent)
+    write(db, lease, OPEN, state=state, opening=intent)
 
 
 def record_part(db: Database, lease: Lease, part: SentPart) -> None:
-    _write(
+    """Record *part*; if it was an effect that was intended, this is its outcome."""
+    write(
         db,
         lease,
         RECORD_PART,
@@ -173,10 +196,21 @@ def record_part(db: Database, lease: Lease, part: SentPart) -> None:
         part_id=part.part_id,
         digest=part.digest,
         request_id=part.request_id,
-        block_id=part.block_id,
+        details=json_of_details(part.details),
         attempts=part.attempts,
         sent_at=part.sent_at,
     )
+    _answer_put(db, lease, "sent", part.sent_at)
+
+
+def intend_put(db: Database, lease: Lease, *, now: float) -> None:
+    """An intent whose outcome is not known is asked again, and stays one intent."""
+    write(db, lease, INTEND_PUT, now=now)
+
+
+def withdraw_put(db: Database, lease: Lease, *, now: float) -> None:
+    _state(db, lease)
+    _answer_put(db, lease, "withdrawn", now)
 
 
 def forget_parts(db: Database, lease: Lease, numbers: Collection[int]) -> None:
@@ -185,11 +219,11 @@ def forget_parts(db: Database, lease: Lease, numbers: Collection[int]) -> None:
 
 
 def note_orphan_parts(db: Database, lease: Lease) -> None:
-    _write(db, lease, NOTE_ORPHAN_PARTS)
+    write(db, lease, NOTE_ORPHAN_PARTS)
 
 
 def record_fingerprint(db: Database, lease: Lease, fingerprint: Fingerprint) -> None:
-    _write(db, lease, RECORD_FINGERPRINT, fingerprint=json_of(fingerprint))
+    write(db, lease, RECORD_FINGERPRINT, fingerprint=json_of(fingerprint))
 
 
 def intend_complete(db: Database, lease: Lease, intent: CompleteIntent) -> None:
@@ -203,17 +237,17 @@ def intend_complete(db: Database, lease: Lease, intent: CompleteIntent) -> None:
     }
     sql = ASK_COMPLETE_AGAIN if again else INTEND_COMPLETE
     [[completing]] = db.execute(sql, asked).fetchall()
-    _write(db, lease, COMPLETING, state=state, completing=completing)
+    write(db, lease, COMPLETING, state=state, completing=completing)
 
 
 def note_yes(db: Database, lease: Lease) -> None:
-    _write(db, lease, SAY_YES)
+    write(db, lease, SAY_YES)
 
 
 def record_refusal(db: Database, lease: Lease, evidence: str, *, now: float) -> None:
     state = _advance(db, lease, Event.REFUSED)
     _answer_complete(db, lease, "refused", evidence, now)
-    _write(db, lease, REFUSE, state=state)
+    write(db, lease, REFUSE, state=state)
 
 
 def record_file(
@@ -223,11 +257,11 @@ def record_file(
     _answer_complete(db, lease, "completed", evidence, now)
     values = {"upload": lease.upload, "id": file.id, "file": json_of(file)}
     db.execute(RECORD_FILE, values)
-    _write(db, lease, COMPLETE, state=state)
+    write(db, lease, COMPLETE, state=state)
 
 
 def record_receipt(db: Database, lease: Lease, receipt: Receipt) -> None:
-    _write(db, lease, RECORD_RECEIPT, receipt=json_of_receipt(receipt))
+    write(db, lease, RECORD_RECEIPT, receipt=json_of_receipt(receipt))
 
 
 def restart(db: Database, lease: Lease, reason: str, *, orphans: bool) -> None:
@@ -235,34 +269,34 @@ def restart(db: Database, lease: Lease, reason: str, *, orphans: bool) -> None:
     upload = {"upload": lease.upload}
     db.execute(GIVE_UP_INTENTS, {**upload, "reason": prose_of(reason)})
     db.execute(FORGET_PARTS, upload)
-    _write(db, lease, RESTART, state=state, orphans=orphans)
+    write(db, lease, RESTART, state=state, orphans=orphans)
 
 
 def fail(db: Database, lease: Lease, failure: str, *, now: float) -> None:
     state = _advance(db, lease, Event.FAILED)
-    _write(db, lease, FINISH, state=state, failure=prose_of(failure), now=now)
+    write(db, lease, FINISH, state=state, failure=prose_of(failure), now=now)
 
 
 def cancel(db: Database, lease: Lease, *, now: float) -> None:
     state = _advance(db, lease, Event.CANCELLED)
-    _write(db, lease, FINISH, state=state, failure=None, now=now)
+    write(db, lease, FINISH, state=state, failure=None, now=now)
 
 
 def note_failure(db: Database, lease: Lease, failure: str) -> None:
-    _write(db, lease, NOTE_FAILURE, failure=prose_of(failure))
+    write(db, lease, NOTE_FAILURE, failure=prose_of(failure))
 
 
 def deliver(db: Database, lease: Lease, *, now: float) -> None:
     if (state := _state(db, lease)) is not UploadState.COMPLETED:
         raise IllegalTransition(f"nothing can be delivered while {state}")
-    _write(db, lease, DELIVER, now=now)
+    write(db, lease, DELIVER, now=now)
 
 
 def _state(db: Database, lease: Lease) -> UploadState:
     """Check the lease, for the rest of the transaction, and say where the upload is."""
     row = db.execute(STATE, values_of(lease)).fetchone()
     if row is None:
-        raise lost(lease)
+        raise lost(db, lease)
     return UploadState(row["state"])
 
 
@@ -277,6 +311,6 @@ def _answer_complete(
     db.execute(ANSWER_COMPLETE, {"upload": lease.upload, **answer})
 
 
-def _write(db: Database, lease: Lease, sql: str, **values: object) -> None:
-    if db.execute(sql, {**values_of(lease), **values}).rowcount == 0:
-        raise lost(lease)
+def _answer_put(db: Database, lease: Lease, outcome: str, now: float) -> None:
+    answer = {"upload": lease.upload, "outcome": outcome, "now": now}
+    db.execute(ANSWER_PUT, answer)

@@ -1,153 +1,119 @@
-"""The right to write about an upload: taken, renewed, released, lost.
+"""The right to write about an upload or an attachment: taken, renewed, released, lost.
 
 Everything here runs inside BEGIN IMMEDIATE, so nobody can take a lease between a
-look at it and the write that follows.  `HELD` stands in every later write of an
-owner: after a take-over the epoch has moved on, and nothing is updated.
+look at it and the write that follows.  `LEASED` or `HELD` stands in every later write
+of an owner: after a take-over the epoch has moved on, and nothing is updated.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from sqlite_utils import Database
 
-from uploader.errors import LeaseLost, UploadOwned, UsageError
+from uploader.errors import LeaseLost, UploadOwned
 from uploader.journal.owners import Owner, described
-from uploader.journal.queries import read_upload
-from uploader.journal.rows import identity_values, json_of, json_of_plan
-from uploader.model import (
-    Fingerprint,
-    Identity,
-    Lease,
-    LocalId,
-    Plan,
-    UploadSpec,
-    UploadState,
-)
-from uploader.record import Claim, Heartbeat
+from uploader.model import Lease, LocalId
+from uploader.record import Heartbeat
 
 ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """What can be read out and typed without asking back: no 0 o 1 i l."""
 
-HELD: Final = "id = :upload AND lease_owner = :owner AND lease_epoch = :epoch"
+LEASED: Final = "subject = :subject AND owner = :owner AND epoch = :epoch"
+HELD: Final = f"id = (SELECT subject FROM leases WHERE {LEASED})"
 
-FIND_UNFINISHED = """
-    SELECT id FROM uploads
-     WHERE finished_at IS NULL AND path = :path AND service = :service
-       AND purpose = :purpose AND filename = :filename
-       AND expires_after IS :expires_after AND target IS :target
-"""
+NEW_SUBJECT = "INSERT INTO leases (subject) VALUES (?)"
 
-INSERT_UPLOAD = """
-    INSERT INTO uploads (
-        id, service, path, purpose, filename, expires_after, target,
-        size, spec, fingerprint, plan, state, created_at
-    ) VALUES (
-        :id, :service, :path, :purpose, :filename, :expires_after, :target,
-        :size, :spec, :fingerprint, :plan, :state, :now
-    )
-"""
+LEASE = "SELECT owner, host, pid, expires_at FROM leases WHERE subject = ?"
 
 HOLDERS = """
-    SELECT DISTINCT lease_owner, lease_host, lease_pid, lease_expires_at FROM uploads
-     WHERE finished_at IS NULL AND lease_owner IS NOT NULL
+    SELECT owner, host, pid, MAX(expires_at) AS expires_at FROM leases
+     WHERE owner IS NOT NULL GROUP BY owner, host, pid
 """
 
-LEASE = """
-    SELECT path, lease_owner, lease_host, lease_pid, lease_expires_at
-      FROM uploads WHERE id = ?
+TAKE = """
+    UPDATE leases
+       SET owner = :owner, host = :host, pid = :pid,
+           epoch = epoch + 1, expires_at = :expires_at
+     WHERE subject = :subject
+    RETURNING epoch
 """
 
-# Parts that the owner before had in flight may have arrived.
-CLAIM = """
-    UPDATE uploads
-       SET lease_owner = :owner, lease_host = :host, lease_pid = :pid,
-           lease_epoch = lease_epoch + 1, lease_expires_at = :expires_at,
-           may_have_orphan_parts =
-               may_have_orphan_parts OR (:unclean AND state = 'open')
-     WHERE id = :upload
-    RETURNING lease_epoch
-"""
-
+# An attachment cannot be cancelled, so for it this is NULL.
 RENEW = f"""
-    UPDATE uploads SET lease_expires_at = :expires_at WHERE {HELD}
-    RETURNING cancel_requested
+    UPDATE leases SET expires_at = :expires_at WHERE {LEASED}
+    RETURNING (SELECT cancel_requested FROM uploads WHERE id = subject) AS cancel
 """
 
-RELEASED = """
-    UPDATE uploads
-       SET lease_owner = NULL, lease_host = NULL, lease_pid = NULL,
-           lease_expires_at = NULL
-"""
-RELEASE = f"{RELEASED} WHERE {HELD}"
-RELEASE_ALL = f"{RELEASED} WHERE lease_owner = ?"
+RELEASED = "UPDATE leases SET owner = NULL, host = NULL, pid = NULL, expires_at = NULL"
+RELEASE = f"{RELEASED} WHERE {LEASED}"
+RELEASE_ALL = f"{RELEASED} WHERE owner = ?"
+
+IS_ATTACHMENT = "SELECT 1 FROM attachments WHERE id = ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks for a lease, when, and until when."""
+
+    owner: Owner
+    now: float
+    expires_at: float
 
 
 def values_of(lease: Lease) -> dict[str, object]:
-    """Return what `HELD` asks for."""
-    return {"upload": lease.upload, "owner": lease.owner, "epoch": lease.epoch}
+    """Return what `LEASED` and `HELD` ask for."""
+    return {"subject": lease.upload, "owner": lease.owner, "epoch": lease.epoch}
 
 
-def lost(lease: Lease) -> LeaseLost:
-    return LeaseLost(f"upload {lease.upload}")
+def lost(db: Database, lease: Lease) -> LeaseLost:
+    is_attachment = db.execute(IS_ATTACHMENT, [lease.upload]).fetchone()
+    return LeaseLost(f"{'attachment' if is_attachment else 'upload'} {lease.upload}")
 
 
-def begin(
-    db: Database,
-    identity: Identity,
-    spec: UploadSpec,
-    fingerprint: Fingerprint,
-    plan: Plan,
-    *,
-    owner: Owner,
-    now: float,
-    expires_at: float,
-) -> Claim:
-    """Claim the unfinished upload of *identity*, or record a new one."""
-    values = identity_values(identity)
-    known = db.execute(FIND_UNFINISHED, values).fetchone()
-    if known is not None:
-        upload = LocalId(known["id"])
-    else:
-        upload = _new_id(db)
-        values |= {
-            "id": upload,
-            "size": spec.size,
-            "spec": json_of(spec),
-            "fingerprint": json_of(fingerprint),
-            "plan": json_of_plan(plan),
-            "state": UploadState.PLANNED,
-            "now": now,
-        }
-        db.execute(INSERT_UPLOAD, values)
-    return claim(db, upload, owner=owner, now=now, expires_at=expires_at)
+def write(db: Database, lease: Lease, sql: str, **values: object) -> None:
+    """Do *sql*, in which `LEASED` or `HELD` stands.  Raises `LeaseLost`."""
+    if db.execute(sql, {**values_of(lease), **values}).rowcount == 0:
+        raise lost(db, lease)
 
 
-def claim(
-    db: Database, upload: LocalId, *, owner: Owner, now: float, expires_at: float
-) -> Claim:
-    """Take the lease of *upload*.  Raises `UploadOwned`."""
-    row = db.execute(LEASE, [upload]).fetchone()
-    if row is None:
-        raise UsageError(f"no upload {upload}", hint="`uploader list` shows all")
-    _refuse_while_owned(row, owner, now)
+def new_subject(db: Database) -> LocalId:
+    """Return an id that nothing else has, with a lease that nobody holds."""
+    while True:
+        name = "".join(secrets.choice(ALPHABET) for _ in range(8))
+        if db.execute(LEASE, [name]).fetchone() is None:
+            db.execute(NEW_SUBJECT, [name])
+            return LocalId(name)
+
+
+def take(
+    db: Database, subject: LocalId, asker: Asker, *, title: str
+) -> tuple[Lease, bool]:
+    """Return the lease, and whether the owner before did not let go by itself.
+
+    Raises `UploadOwned`, which calls the subject *title*.
+    """
+    row = db.execute(LEASE, [subject]).fetchone()
+    owner = asker.owner
+    if _holds(row, owner, asker.now):
+        is_own = row["owner"] == owner.id
+        name = "this process" if is_own else described(row["host"], row["pid"])
+        raise UploadOwned(title, name)
     owner.appear()
-    unclean = row["lease_owner"] is not None
     values = {
-        "upload": upload,
+        "subject": subject,
         "owner": owner.id,
         "host": owner.host,
         "pid": owner.pid,
-        "expires_at": expires_at,
-        "unclean": unclean,
+        "expires_at": asker.expires_at,
     }
-    [[epoch]] = db.execute(CLAIM, values).fetchall()
-    lease = Lease(upload=upload, owner=owner.id, epoch=epoch)
-    return Claim(upload=read_upload(db, upload), lease=lease, unclean=unclean)
+    [[epoch]] = db.execute(TAKE, values).fetchall()
+    lease = Lease(upload=subject, owner=owner.id, epoch=epoch)
+    return lease, row["owner"] is not None
 
 
 def renew(db: Database, leases: Sequence[Lease], *, expires_at: float) -> Heartbeat:
@@ -158,7 +124,7 @@ def renew(db: Database, leases: Sequence[Lease], *, expires_at: float) -> Heartb
         rows = db.execute(RENEW, values).fetchall()
         if not rows:
             gone.append(lease.upload)
-        elif rows[0]["cancel_requested"]:
+        elif rows[0]["cancel"]:
             cancel_requested.append(lease.upload)
     return Heartbeat(lost=gone, cancel_requested=cancel_requested)
 
@@ -174,7 +140,7 @@ def release_all(db: Database, owner: Owner) -> None:
 def absent(db: Database, owner: Owner, *, now: float) -> frozenset[str]:
     """Name the owners on record who hold nothing any more, in words for people."""
     return frozenset(
-        described(row["lease_host"], row["lease_pid"])
+        described(row["host"], row["pid"])
         for row in db.execute(HOLDERS).fetchall()
         if not _holds(row, owner, now)
     )
@@ -182,22 +148,6 @@ def absent(db: Database, owner: Owner, *, now: float) -> frozenset[str]:
 
 def _holds(row: sqlite3.Row, owner: Owner, now: float) -> bool:
     # A stopped process keeps its lock, but nobody heard of it for the whole lease.
-    if row["lease_owner"] is None or row["lease_expires_at"] <= now:
+    if row["owner"] is None or row["expires_at"] <= now:
         return False
-    return row["lease_host"] != owner.host or owner.is_alive(row["lease_owner"])
-
-
-def _refuse_while_owned(row: sqlite3.Row, owner: Owner, now: float) -> None:
-    if not _holds(row, owner, now):
-        return
-    name = described(row["lease_host"], row["lease_pid"])
-    if row["lease_owner"] == owner.id:
-        name = "this process"
-    raise UploadOwned(os.fsdecode(row["path"]), name)
-
-
-def _new_id(db: Database) -> LocalId:
-    while True:
-        name = "".join(secrets.choice(ALPHABET) for _ in range(8))
-        if not db.execute("SELECT 1 FROM uploads WHERE id = ?", [name]).fetchall():
-            return LocalId(name)
+    return row["host"] != owner.host or owner.is_alive(row["owner"])

@@ -9,13 +9,16 @@ from sqlite_utils import Database
 
 from uploader.errors import UsageError
 from uploader.journal.rows import (
+    ATTACHMENTS,
     UPLOADS,
+    attachment_of,
+    members_of,
     parts_of,
     receipt_of,
     text_of,
     upload_of,
 )
-from uploader.model import FileId, LocalId, Receipt, Upload
+from uploader.model import Attachment, FileId, LocalId, Receipt, Upload
 
 ONE_UPLOAD = f"{UPLOADS} WHERE uploads.id = ?"
 ALL_UPLOADS = f"{UPLOADS} ORDER BY uploads.created_at, uploads.rowid"
@@ -25,7 +28,7 @@ UNFINISHED_UPLOADS = f"""
 """
 
 PARTS = """
-    SELECT upload, number, part_id, digest, request_id, block_id, attempts, sent_at
+    SELECT upload, number, part_id, digest, request_id, details, attempts, sent_at
 """
 PARTS_OF_ONE = f"{PARTS} FROM parts WHERE upload = ?"
 PARTS_OF_ALL = f"{PARTS} FROM parts"
@@ -42,7 +45,28 @@ NAMED = """
     SELECT upload FROM intents WHERE upload_id = :name
     LIMIT :limit
 """
+ATTACHMENTS_NAMED = """
+    SELECT id FROM attachments WHERE id >= :local AND id < :local || '~' LIMIT :limit
+"""
 NAMES_TO_SAY: Final = 4
+
+ONE_ATTACHMENT = f"{ATTACHMENTS} WHERE attachments.id = ?"
+ALL_ATTACHMENTS = f"{ATTACHMENTS} ORDER BY attachments.created_at, attachments.rowid"
+UNFINISHED_ATTACHMENTS = f"""
+    {ATTACHMENTS} WHERE attachments.finished_at IS NULL
+    ORDER BY attachments.created_at, attachments.rowid
+"""
+
+MEMBERS = "SELECT attachment, upload, file FROM attachment_files"
+MEMBERS_OF_ONE = f"{MEMBERS} WHERE attachment = ? ORDER BY position"
+MEMBERS_OF_ALL = f"{MEMBERS} ORDER BY attachment, position"
+MEMBERS_OF_UNFINISHED = """
+    SELECT attachment, upload, file
+      FROM attachments
+     CROSS JOIN attachment_files ON attachment_files.attachment = attachments.id
+     WHERE attachments.finished_at IS NULL
+     ORDER BY attachment, position
+"""
 
 FILES_OF_OTHERS = """
     SELECT files.id FROM files JOIN uploads ON uploads.id = files.upload
@@ -60,8 +84,12 @@ UNPROVEN_TWINS = """
        AND (intents.outcome IS NULL OR intents.outcome = 'given up')
 """
 
+MAKER = "SELECT upload FROM files WHERE id = ?"
 RECEIPT = "SELECT receipt FROM receipts WHERE upload = ?"
 RATE = "SELECT rate FROM services WHERE service = ?"
+LAST_MESSAGE = """
+    SELECT message_id FROM conversations WHERE service = ? AND conversation_id = ?
+"""
 
 
 def read_upload(db: Database, upload: LocalId) -> Upload:
@@ -78,19 +106,49 @@ def uploads(db: Database, *, unfinished: bool) -> list[Upload]:
 
 
 def find(db: Database, name: str) -> Upload:
-    values = {
-        "local": text_of(name.lower()),
-        "name": text_of(name),
-        "limit": NAMES_TO_SAY,
-    }
-    found = [row["id"] for row in db.execute(NAMED, values)]
-    if not name or not found:
-        raise UsageError(f"no upload {name!r}", hint="`uploader list` shows all")
-    if len(found) > 1:
-        raise UsageError(
-            f"{name!r} may be any of {', '.join(found)}", hint="type more of its id"
+    if not (found := _named(db, NAMED, name)):
+        raise no_upload(db, name)
+    return read_upload(db, _only(found, name))
+
+
+def no_upload(db: Database, name: str) -> UsageError:
+    if _named(db, ATTACHMENTS_NAMED, name):
+        return UsageError(
+            f"{name!r} is an attachment, not an upload",
+            hint="`uploader attachments` shows all of these",
         )
-    return read_upload(db, found[0])
+    return UsageError(f"no upload {name!r}", hint="`uploader list` shows all")
+
+
+def read_attachment(db: Database, attachment: LocalId) -> Attachment:
+    row = db.execute(ONE_ATTACHMENT, [attachment]).fetchone()
+    members = members_of(db.execute(MEMBERS_OF_ONE, [attachment]))
+    return attachment_of(row, members.get(attachment, ()))
+
+
+def attachments(db: Database, *, unfinished: bool) -> list[Attachment]:
+    rows = db.execute(UNFINISHED_ATTACHMENTS if unfinished else ALL_ATTACHMENTS)
+    members = members_of(
+        db.execute(MEMBERS_OF_UNFINISHED if unfinished else MEMBERS_OF_ALL)
+    )
+    return [attachment_of(row, members.get(row["id"], ())) for row in rows]
+
+
+def find_attachment(db: Database, name: str) -> Attachment:
+    if not (found := _named(db, ATTACHMENTS_NAMED, name)):
+        raise no_attachment(db, name)
+    return read_attachment(db, _only(found, name))
+
+
+def no_attachment(db: Database, name: str) -> UsageError:
+    if _named(db, NAMED, name):
+        return UsageError(
+            f"{name!r} is an upload, not an attachment",
+            hint="`uploader list` shows all of these",
+        )
+    return UsageError(
+        f"no attachment {name!r}", hint="`uploader attachments` shows all"
+    )
 
 
 def claimed_files(
@@ -102,6 +160,11 @@ def claimed_files(
     return frozenset(row[0] for row in files), frozenset(row[0] for row in unproven)
 
 
+def find_file(db: Database, file_id: FileId) -> Upload | None:
+    row = db.execute(MAKER, [file_id]).fetchone()
+    return None if row is None else read_upload(db, row["upload"])
+
+
 def receipt(db: Database, upload: LocalId) -> Receipt | None:
     row = db.execute(RECEIPT, [upload]).fetchone()
     return None if row is None else receipt_of(row["receipt"])
@@ -110,3 +173,26 @@ def receipt(db: Database, upload: LocalId) -> Receipt | None:
 def rate(db: Database, service: str) -> float | None:
     row: Sequence[float] | None = db.execute(RATE, [service]).fetchone()
     return None if row is None else row[0]
+
+
+def last_message(db: Database, service: str, conversation_id: str) -> str | None:
+    row = db.execute(LAST_MESSAGE, [service, conversation_id]).fetchone()
+    return None if row is None else str(row["message_id"])
+
+
+def _named(db: Database, sql: str, name: str) -> list[LocalId]:
+    """Return the first ids that *name* may mean; an empty one means none."""
+    values = {
+        "local": text_of(name.lower()),
+        "name": text_of(name),
+        "limit": NAMES_TO_SAY,
+    }
+    return [row["id"] for row in db.execute(sql, values)] if name else []
+
+
+def _only(found: Sequence[LocalId], name: str) -> LocalId:
+    if len(found) > 1:
+        raise UsageError(
+            f"{name!r} may be any of {', '.join(found)}", hint="type more of its id"
+        )
+    return found[0]

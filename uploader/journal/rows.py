@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -14,14 +15,22 @@ import msgspec
 
 from uploader.journal.owners import described
 from uploader.model import (
+    Attached,
+    Attachment,
+    AttachmentSpec,
+    AttachmentState,
     CompleteIntent,
+    Details,
     File,
+    FileRef,
     Fingerprint,
     Identity,
+    LocalId,
     Opened,
     PartId,
     Plan,
     Receipt,
+    Scope,
     SentPart,
     Upload,
     UploadSpec,
@@ -34,12 +43,24 @@ UPLOADS = """
            opening.created_at AS opened_at, opening.request_id,
            completing.asked_at AS complete_asked_at, completing.body,
            completing.outcome IS NULL AND completing.evidence IS NOT NULL AS said_yes,
-           files.file
+           putting.asked_at AS put_asked_at,
+           files.file, leases.owner, leases.host, leases.pid
       FROM uploads
+      JOIN leases ON leases.subject = uploads.id
       LEFT JOIN intents AS opening ON opening.id = uploads.opening
       LEFT JOIN intents AS completing ON completing.id = uploads.completing
+      LEFT JOIN intents AS putting ON putting.upload = uploads.id
+                                  AND putting.kind = 'put' AND putting.outcome IS NULL
       LEFT JOIN files ON files.upload = uploads.id
 """
+
+ATTACHMENTS = """
+    SELECT attachments.*, leases.owner, leases.host, leases.pid
+      FROM attachments
+      JOIN leases ON leases.subject = attachments.id
+"""
+
+Member = LocalId | FileRef
 
 
 def text_of(name: str) -> str | bytes:
@@ -56,8 +77,26 @@ def prose_of(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def json_of(noun: UploadSpec | Fingerprint | File) -> str:
+def json_of(
+    noun: UploadSpec | Fingerprint | File | Scope | FileRef | Attached,
+) -> str:
     return json.dumps(asdict(noun))
+
+
+def json_of_details(details: Details) -> str:
+    return json.dumps(dict(details)) if details else "{}"
+
+
+def json_of_attachment(spec: AttachmentSpec) -> str:
+    """Return *spec* without its members, which have a table."""
+    values = asdict(spec)
+    del values["members"]
+    return json.dumps(values)
+
+
+def digest_of(spec: AttachmentSpec) -> str:
+    """Return what is equal for equal specs, and for no others."""
+    return hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode()).hexdigest()
 
 
 def json_of_plan(plan: Plan) -> str:
@@ -107,7 +146,9 @@ def upload_of(row: sqlite3.Row, parts: Mapping[int, SentPart]) -> Upload:
         opened=_opened_of(row),
         parts=parts,
         may_have_orphan_parts=bool(row["may_have_orphan_parts"]),
+        put_asked_at=row["put_asked_at"],
         complete_intent=_complete_intent_of(row),
+        scope=_scope_of(row),
         file=File(**json.loads(row["file"])) if row["file"] else None,
         restarts=row["restarts"],
         orphan_restarts=row["orphan_restarts"],
@@ -124,9 +165,38 @@ def parts_of(rows: Iterable[sqlite3.Row]) -> dict[str, dict[int, SentPart]]:
     for row in rows:
         values = dict(row)
         upload = values.pop("upload")
+        values["details"] = json.loads(values["details"])
         part = SentPart(**values)
         parts.setdefault(upload, {})[part.number] = part
     return parts
+
+
+def attachment_of(row: sqlite3.Row, members: Iterable[Member]) -> Attachment:
+    spec = json.loads(row["spec"])
+    return Attachment(
+        id=row["id"],
+        spec=AttachmentSpec(**spec, members=tuple(members)),
+        state=AttachmentState(row["state"]),
+        created_at=row["created_at"],
+        scope=_scope_of(row),
+        cursor=row["cursor"],
+        asked_at=row["asked_at"],
+        response_id=row["response_id"],
+        attached=Attached(**json.loads(row["attached"])) if row["attached"] else None,
+        failure=row["failure"],
+        delivered_at=row["delivered_at"],
+        owner=_owner_of(row),
+    )
+
+
+def members_of(rows: Iterable[sqlite3.Row]) -> dict[str, list[Member]]:
+    """Return the members of each attachment, as *rows* order them."""
+    members: dict[str, list[Member]] = {}
+    for row in rows:
+        file = row["file"]
+        member = FileRef(**json.loads(file)) if file else LocalId(row["upload"])
+        members.setdefault(row["attachment"], []).append(member)
+    return members
 
 
 def _identity_of(row: sqlite3.Row) -> Identity:
@@ -163,7 +233,9 @@ def _complete_intent_of(row: sqlite3.Row) -> CompleteIntent | None:
     )
 
 
+def _scope_of(row: sqlite3.Row) -> Scope | None:
+    return Scope(**json.loads(row["scope"])) if row["scope"] else None
+
+
 def _owner_of(row: sqlite3.Row) -> str | None:
-    if row["lease_owner"] is None:
-        return None
-    return described(row["lease_host"], row["lease_pid"])
+    return None if row["owner"] is None else described(row["host"], row["pid"])

@@ -44,11 +44,24 @@ SCHEMA_VERSION: Final = 1
 
 
 @MIGRATIONS()
-def uploads_parts_intents_files(db: Database) -> None:
+def uploads_and_attachments(db: Database) -> None:
     db.executescript(
         """
+        -- Each upload and each attachment has a row here as long as it exists, so
+        -- that no id stands for one of each.
+        CREATE TABLE leases (
+            subject         TEXT PRIMARY KEY NOT NULL,
+            owner           TEXT,           -- NULL: nobody works on it
+            host            TEXT,
+            pid             INTEGER,
+            epoch           INTEGER NOT NULL DEFAULT 0,
+            expires_at      REAL
+        ) WITHOUT ROWID;
+        CREATE INDEX leases_held ON leases (owner) WHERE owner IS NOT NULL;
+
         CREATE TABLE uploads (
-            id              TEXT PRIMARY KEY NOT NULL,
+            id              TEXT PRIMARY KEY NOT NULL
+                                REFERENCES leases ON DELETE CASCADE,
             service         TEXT NOT NULL,
             path            TEXT NOT NULL,  -- a BLOB when it is not UTF-8
             purpose         TEXT NOT NULL,
@@ -69,12 +82,8 @@ def uploads_parts_intents_files(db: Database) -> None:
             restarts        INTEGER NOT NULL DEFAULT 0,
             orphan_restarts INTEGER NOT NULL DEFAULT 0,
             cancel_requested INTEGER NOT NULL DEFAULT 0,
-            failure         TEXT,
-            lease_owner     TEXT,           -- NULL: nobody works on it
-            lease_host      TEXT,
-            lease_pid       INTEGER,
-            lease_expires_at REAL,
-            lease_epoch     INTEGER NOT NULL DEFAULT 0
+            scope           TEXT,           -- JSON
+            failure         TEXT
         );
         CREATE INDEX uploads_unfinished ON uploads (created_at)
             WHERE finished_at IS NULL;
@@ -82,8 +91,6 @@ def uploads_parts_intents_files(db: Database) -> None:
             WHERE finished_at IS NULL;
         CREATE INDEX uploads_finished ON uploads (finished_at)
             WHERE finished_at IS NOT NULL;
-        CREATE INDEX uploads_leased ON uploads (lease_owner)
-            WHERE lease_owner IS NOT NULL;
 
         CREATE TABLE parts (
             upload      TEXT NOT NULL REFERENCES uploads ON DELETE CASCADE,
@@ -91,7 +98,7 @@ def uploads_parts_intents_files(db: Database) -> None:
             part_id     TEXT NOT NULL,
             digest      TEXT,
             request_id  TEXT,
-            block_id    TEXT,
+            details     TEXT NOT NULL,      -- JSON
             attempts    INTEGER NOT NULL,
             sent_at     REAL NOT NULL,
             PRIMARY KEY (upload, number)
@@ -100,7 +107,7 @@ def uploads_parts_intents_files(db: Database) -> None:
         CREATE TABLE intents (
             id          INTEGER PRIMARY KEY,
             upload      TEXT NOT NULL REFERENCES uploads ON DELETE CASCADE,
-            kind        TEXT NOT NULL CHECK (kind IN ('create', 'complete')),
+            kind        TEXT NOT NULL CHECK (kind IN ('create', 'put', 'complete')),
             asked_at    REAL NOT NULL,
             body        TEXT,               -- JSON, of complete
             answered_at REAL,
@@ -116,12 +123,15 @@ def uploads_parts_intents_files(db: Database) -> None:
             WHERE upload_id IS NOT NULL;
         CREATE INDEX creates_by_time ON intents (COALESCE(answered_at, asked_at))
             WHERE kind = 'create';
+        CREATE UNIQUE INDEX open_puts ON intents (upload)
+            WHERE kind = 'put' AND outcome IS NULL;
 
         CREATE TABLE files (
             upload      TEXT PRIMARY KEY NOT NULL REFERENCES uploads ON DELETE CASCADE,
             id          TEXT NOT NULL,
             file        TEXT NOT NULL       -- JSON
         ) WITHOUT ROWID;
+        CREATE INDEX files_by_id ON files (id);
 
         CREATE TABLE receipts (
             upload      TEXT PRIMARY KEY NOT NULL REFERENCES uploads ON DELETE CASCADE,
@@ -132,6 +142,47 @@ def uploads_parts_intents_files(db: Database) -> None:
             service     TEXT PRIMARY KEY NOT NULL,
             rate        REAL NOT NULL,      -- bytes per second
             measured_at REAL NOT NULL
+        ) WITHOUT ROWID;
+
+        CREATE TABLE attachments (
+            id          TEXT PRIMARY KEY NOT NULL REFERENCES leases ON DELETE CASCADE,
+            service     TEXT NOT NULL,
+            spec        TEXT NOT NULL,      -- JSON, without the members
+            digest      TEXT NOT NULL,      -- of the spec and its members
+            state       TEXT NOT NULL,
+            created_at  REAL NOT NULL,
+            finished_at REAL,               -- NULL: resume has something to do
+            delivered_at REAL,
+            scope       TEXT,               -- JSON
+            cursor      TEXT,
+            asked_at    REAL,
+            response_id TEXT,
+            attached    TEXT,               -- JSON
+            failure     TEXT
+        );
+        CREATE INDEX attachments_unfinished ON attachments (created_at)
+            WHERE finished_at IS NULL;
+        CREATE UNIQUE INDEX attachments_unfinished_by_digest ON attachments (digest)
+            WHERE finished_at IS NULL;
+        CREATE INDEX attachments_finished ON attachments (finished_at)
+            WHERE finished_at IS NOT NULL;
+
+        CREATE TABLE attachment_files (
+            attachment  TEXT NOT NULL REFERENCES attachments ON DELETE CASCADE,
+            position    INTEGER NOT NULL,
+            upload      TEXT,               -- its id stays when it is pruned
+            file        TEXT,               -- JSON, of a file that existed already
+            PRIMARY KEY (attachment, position),
+            CHECK ((upload IS NULL) <> (file IS NULL))
+        ) WITHOUT ROWID;
+        CREATE INDEX attachment_files_by_upload ON attachment_files (upload)
+            WHERE upload IS NOT NULL;
+
+        CREATE TABLE conversations (
+            service         TEXT NOT NULL,
+            conversation_id TEXT NOT NULL,
+            message_id      TEXT NOT NULL,  -- the last one of the assistant
+            PRIMARY KEY (service, conversation_id)
         ) WITHOUT ROWID;
         """
     )

@@ -1,27 +1,29 @@
 """The journal: `uploader.record.Journal` over one SQLite file.
 
 Each method hands one function to the writer, which does it in a transaction.  What
-the functions do is in `leases`, `facts` and `queries`.
+the functions do is in `claims`, `leases`, `facts`, `attachments` and `queries`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from sqlite_utils import Database
 
 from uploader.clock import Clock
-from uploader.errors import JournalError, UsageError
-from uploader.journal import facts, queries
-from uploader.journal.leases import absent, begin, claim, release, release_all, renew
+from uploader.errors import JournalError
+from uploader.journal import attachments, claims, facts, queries
+from uploader.journal.leases import Asker, absent, release, release_all, renew
 from uploader.journal.owners import Owner
-from uploader.journal.writer import Work, Writer
+from uploader.journal.writer import Writer
 from uploader.model import (
+    Attached,
+    Attachment,
+    AttachmentSpec,
     CompleteIntent,
     File,
     FileId,
@@ -32,11 +34,16 @@ from uploader.model import (
     Opened,
     Plan,
     Receipt,
+    Scope,
     SentPart,
     Upload,
     UploadSpec,
 )
-from uploader.record import Claim, Heartbeat
+from uploader.record import AttachmentClaim, Claim, Heartbeat
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AnyClaim = TypeVar("AnyClaim", Claim, AttachmentClaim)
 
 # Whoever works on it is told at its next heartbeat.
 REQUEST_CANCEL = "UPDATE uploads SET cancel_requested = 1 WHERE id = ?"
@@ -46,10 +53,19 @@ REMEMBER_RATE = """
     ON CONFLICT DO UPDATE SET rate = excluded.rate, measured_at = excluded.measured_at
 """
 
-# A slice at a time, so that other writers get their turn.
+# A slice at a time, so that other writers get their turn.  All that hangs on a lease
+# goes with it.
 PRUNE = """
-    DELETE FROM uploads WHERE id IN (
-        SELECT id FROM uploads WHERE finished_at < ? ORDER BY finished_at LIMIT ?
+    DELETE FROM leases WHERE subject IN (
+        SELECT id FROM uploads
+         WHERE finished_at < :before AND NOT EXISTS (
+               SELECT 1 FROM attachment_files
+                 JOIN attachments ON attachments.id = attachment_files.attachment
+                WHERE attachment_files.upload = uploads.id
+                  AND attachments.finished_at IS NULL)
+         UNION ALL
+        SELECT id FROM attachments WHERE finished_at < :before
+         LIMIT :slice
     )
 """
 SLICE: Final = 1000
@@ -93,140 +109,155 @@ class SqliteJournal:
         *,
         now: float,
     ) -> Claim:
-        return await self._claim(
-            partial(
-                begin,
-                identity=identity,
-                spec=spec,
-                fingerprint=fingerprint,
-                plan=plan,
-                owner=self._owner,
-                now=now,
-                expires_at=now + self._lease_ttl,
-            )
-        )
+        asker = self._asker(now)
+        return await self._claim(claims.begin, identity, spec, fingerprint, plan, asker)
 
     async def take(self, upload: LocalId, *, now: float) -> Claim:
-        return await self._claim(
-            partial(
-                claim,
-                upload=upload,
-                owner=self._owner,
-                now=now,
-                expires_at=now + self._lease_ttl,
-            )
-        )
+        return await self._claim(claims.claim, upload, self._asker(now))
 
     async def renew(self, leases: Sequence[Lease], *, now: float) -> Heartbeat:
         expires_at = now + self._lease_ttl
-        return await self._writer.write(
-            lambda db: renew(db, leases, expires_at=expires_at)
-        )
+        return await self._write(renew, leases, expires_at=expires_at)
 
     async def release(self, lease: Lease) -> None:
-        await self._writer.write(lambda db: release(db, lease))
+        await self._write(release, lease)
 
     async def intend_create(self, lease: Lease, *, now: float) -> float:
-        return await self._writer.write(
-            lambda db: facts.intend_create(db, lease, now=now)
-        )
+        return await self._write(facts.intend_create, lease, now=now)
 
     async def record_opened(self, lease: Lease, opened: Opened, *, now: float) -> None:
-        await self._writer.write(
-            lambda db: facts.record_opened(db, lease, opened, now=now)
-        )
+        await self._write(facts.record_opened, lease, opened, now=now)
 
     async def record_part(self, lease: Lease, part: SentPart) -> None:
-        await self._writer.write(lambda db: facts.record_part(db, lease, part))
+        await self._write(facts.record_part, lease, part)
 
     async def forget_parts(self, lease: Lease, numbers: Collection[int]) -> None:
-        await self._writer.write(lambda db: facts.forget_parts(db, lease, numbers))
+        await self._write(facts.forget_parts, lease, numbers)
 
     async def note_orphan_parts(self, lease: Lease) -> None:
-        await self._writer.write(lambda db: facts.note_orphan_parts(db, lease))
+        await self._write(facts.note_orphan_parts, lease)
 
     async def record_fingerprint(self, lease: Lease, fingerprint: Fingerprint) -> None:
-        await self._writer.write(
-            lambda db: facts.record_fingerprint(db, lease, fingerprint)
-        )
+        await self._write(facts.record_fingerprint, lease, fingerprint)
 
     async def intend_complete(self, lease: Lease, intent: CompleteIntent) -> None:
-        await self._writer.write(lambda db: facts.intend_complete(db, lease, intent))
+        await self._write(facts.intend_complete, lease, intent)
 
     async def note_yes(self, lease: Lease) -> None:
-        await self._writer.write(lambda db: facts.note_yes(db, lease))
+        await self._write(facts.note_yes, lease)
 
     async def record_refusal(self, lease: Lease, evidence: str) -> None:
         now = self._clock.wall()
-        await self._writer.write(
-            lambda db: facts.record_refusal(db, lease, evidence, now=now)
-        )
+        await self._write(facts.record_refusal, lease, evidence, now=now)
 
     async def record_file(self, lease: Lease, file: File, evidence: str) -> None:
         now = self._clock.wall()
-        await self._writer.write(
-            lambda db: facts.record_file(db, lease, file, evidence, now=now)
-        )
+        await self._write(facts.record_file, lease, file, evidence, now=now)
 
     async def record_receipt(self, lease: Lease, receipt: Receipt) -> None:
-        await self._writer.write(lambda db: facts.record_receipt(db, lease, receipt))
+        await self._write(facts.record_receipt, lease, receipt)
 
     async def receipt(self, upload: LocalId) -> Receipt | None:
-        return await self._writer.read(lambda db: queries.receipt(db, upload))
+        return await self._read(queries.receipt, upload)
 
     async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> None:
-        await self._writer.write(
-            lambda db: facts.restart(db, lease, reason, orphans=orphans)
-        )
+        await self._write(facts.restart, lease, reason, orphans=orphans)
 
     async def fail(self, lease: Lease, failure: str) -> None:
         now = self._clock.wall()
-        await self._writer.write(lambda db: facts.fail(db, lease, failure, now=now))
+        await self._write(facts.fail, lease, failure, now=now)
 
     async def note_failure(self, lease: Lease, failure: str) -> None:
-        await self._writer.write(lambda db: facts.note_failure(db, lease, failure))
+        await self._write(facts.note_failure, lease, failure)
 
     async def cancel(self, lease: Lease) -> None:
         now = self._clock.wall()
-        await self._writer.write(lambda db: facts.cancel(db, lease, now=now))
+        await self._write(facts.cancel, lease, now=now)
 
     async def request_cancel(self, upload: LocalId) -> None:
-        await self._writer.write(lambda db: _request_cancel(db, upload))
+        await self._write(_request_cancel, upload)
 
     async def deliver(self, lease: Lease, *, now: float) -> None:
-        await self._writer.write(lambda db: facts.deliver(db, lease, now=now))
+        await self._write(facts.deliver, lease, now=now)
 
     async def uploads(self, *, unfinished: bool = False) -> Sequence[Upload]:
-        return await self._writer.read(
-            lambda db: queries.uploads(db, unfinished=unfinished)
-        )
+        return await self._read(queries.uploads, unfinished=unfinished)
+
+    async def find_file(self, file_id: FileId) -> Upload | None:
+        return await self._writer.read(lambda db: queries.find_file(db, file_id))
 
     async def absent_owners(self, *, now: float) -> Collection[str]:
-        return await self._writer.write(lambda db: absent(db, self._owner, now=now))
+        return await self._write(absent, self._owner, now=now)
 
     async def find(self, name: str) -> Upload:
-        return await self._writer.read(lambda db: queries.find(db, name))
+        return await self._read(queries.find, name)
 
     async def claimed_files(
         self, service: str, but: LocalId
     ) -> tuple[Collection[FileId], Collection[int]]:
-        return await self._writer.read(
-            lambda db: queries.claimed_files(db, service, but)
-        )
+        return await self._read(queries.claimed_files, service, but)
+
+    async def record_scope(self, lease: Lease, scope: Scope) -> None:
+        await self._write(attachments.record_scope, lease, scope)
+
+    async def intend_put(self, lease: Lease, *, now: float) -> None:
+        await self._write(facts.intend_put, lease, now=now)
+
+    async def withdraw_put(self, lease: Lease) -> None:
+        await self._write(facts.withdraw_put, lease, now=self._clock.wall())
+
+    async def begin_attachment(
+        self, spec: AttachmentSpec, *, now: float
+    ) -> AttachmentClaim:
+        return await self._claim(claims.begin_attachment, spec, self._asker(now))
+
+    async def take_attachment(
+        self, attachment: LocalId, *, now: float
+    ) -> AttachmentClaim:
+        return await self._claim(claims.claim_attachment, attachment, self._asker(now))
+
+    async def intend_attach(
+        self, lease: Lease, *, cursor: str | None, now: float
+    ) -> None:
+        await self._write(attachments.intend, lease, cursor=cursor, now=now)
+
+    async def record_response(self, lease: Lease, response_id: str) -> None:
+        await self._write(attachments.record_response, lease, response_id)
+
+    async def withdraw_attach(self, lease: Lease) -> None:
+        await self._write(attachments.withdraw, lease)
+
+    async def record_attached(self, lease: Lease, attached: Attached) -> None:
+        await self._write(attachments.record_attached, lease, attached)
+
+    async def fail_attachment(self, lease: Lease, failure: str) -> None:
+        await self._write(attachments.fail, lease, failure, now=self._clock.wall())
+
+    async def note_attachment_failure(self, lease: Lease, failure: str) -> None:
+        await self._write(attachments.note_failure, lease, failure)
+
+    async def deliver_attachment(self, lease: Lease, *, now: float) -> None:
+        await self._write(attachments.deliver, lease, now=now)
+
+    async def attachments(self, *, unfinished: bool = False) -> Sequence[Attachment]:
+        return await self._read(queries.attachments, unfinished=unfinished)
+
+    async def find_attachment(self, name: str) -> Attachment:
+        return await self._read(queries.find_attachment, name)
+
+    async def last_message(self, service: str, conversation_id: str) -> str | None:
+        return await self._read(queries.last_message, service, conversation_id)
 
     async def remember_rate(self, service: str, rate: float, *, now: float) -> None:
-        await self._writer.write(
-            lambda db: db.execute(REMEMBER_RATE, [service, rate, now])
-        )
+        await self._write(_execute, REMEMBER_RATE, [service, rate, now])
 
     async def rate(self, service: str) -> float | None:
-        return await self._writer.read(lambda db: queries.rate(db, service))
+        return await self._read(queries.rate, service)
 
     async def prune(self, *, before: float) -> int:
+        values: dict[str, object] = {"before": before, "slice": SLICE}
         dropped = 0
-        while count := await self._writer.write(
-            lambda db: db.execute(PRUNE, [before, SLICE]).rowcount
-        ):
+        while count := await self._write(_execute, PRUNE, values):
             dropped += count
         return dropped
 
@@ -235,24 +266,49 @@ class SqliteJournal:
             return
         self._closed = True
         try:
-            await self._writer.write(lambda db: release_all(db, self._owner))
+            await self._write(release_all, self._owner)
         finally:
             await self._writer.aclose()
             self._owner.vanish()
 
-    async def _claim(self, work: Work[Claim]) -> Claim:
+    def _asker(self, now: float) -> Asker:
+        expires_at = now + self._lease_ttl
+        return Asker(owner=self._owner, now=now, expires_at=expires_at)
+
+    async def _write(
+        self,
+        fact: Callable[Concatenate[Database, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await self._writer.write(lambda db: fact(db, *args, **kwargs))
+
+    async def _read(
+        self,
+        query: Callable[Concatenate[Database, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await self._writer.read(lambda db: query(db, *args, **kwargs))
+
+    async def _claim(
+        self,
+        claim: Callable[Concatenate[Database, P], AnyClaim],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AnyClaim:
         """Give back at once what nobody waits for any more.
 
         A lease that its asker never got would keep everybody else waiting.
         """
-        claiming = self._writer.submit(work)
+        claiming = self._writer.submit(lambda db: claim(db, *args, **kwargs))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
             claiming.add_done_callback(self._give_back)
             raise
 
-    def _give_back(self, claiming: asyncio.Future[Claim]) -> None:
+    def _give_back(self, claiming: asyncio.Future[AnyClaim]) -> None:
         if claiming.exception() is None:
             lease = claiming.result().lease
             # A journal that is closing releases all its leases anyway.
@@ -260,6 +316,12 @@ class SqliteJournal:
                 self._writer.submit(lambda db: release(db, lease))
 
 
+def _execute(
+    db: Database, sql: str, values: Sequence[object] | dict[str, object]
+) -> int:
+    return db.execute(sql, values).rowcount
+
+
 def _request_cancel(db: Database, upload: LocalId) -> None:
-    if db.execute(REQUEST_CANCEL, [upload]).rowcount == 0:
-        raise UsageError(f"no upload {upload}", hint="`uploader list` shows all")
+    if not _execute(db, REQUEST_CANCEL, [upload]):
+        raise queries.no_upload(db, upload)

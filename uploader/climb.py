@@ -1,0 +1,140 @@
+"""How many parts at once: found by watching the rate, never configured.
+
+More connections help where each of them is slow (loss, long round trips, a throttle
+per connection) and only share where the link is full.  Nobody can tell which it is
+but by trying.  So the limit climbs as long as the total rate grows with it, falls back
+to the knee where it stops growing, and tries again now and then.
+
+Plain decisions: every method is told the time, in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+START: Final = 8
+"""Enough for most links, and what a service sees of other clients, too."""
+
+STRIDE: Final = 2.5
+"""The next try is so many times the last one while the rate grows in step with it."""
+
+STEP: Final = 1.6
+"""The same when it grows more slowly: the knee is near."""
+
+LINEAR: Final = 0.7
+"""So much of a linear growth counts as in step."""
+
+GAIN: Final = 0.2
+"""Of the gain that a linear growth would bring, so much makes a step worth it."""
+
+KNEE: Final = 0.97
+"""The smallest limit that brings so much of the best rate is the one to hold."""
+
+SETTLE: Final = 0.3
+"""Seconds after a change that say nothing yet: connections open, windows grow."""
+
+WINDOW: Final = 0.6
+"""Seconds over which a limit is judged."""
+
+HOLD: Final = 20.0
+"""Seconds at the knee until the next try."""
+
+PENALTY: Final = 5.0
+"""Seconds without a try after the service asked for less."""
+
+FLAT: Final = 2
+"""So many windows without growth end a climb; one may be chance."""
+
+DRIFT: Final = 0.3
+"""A rate that moved by so much while holding means that the link has changed."""
+
+
+@dataclass(slots=True)
+class Climb:
+    """The limit of one service, as far as it is known."""
+
+    most: int
+    """What the user allows, and what the machine has descriptors for."""
+    limit: int = field(init=False)
+    _since: float | None = None
+    _until: float = 0.0
+    _bytes: int = 0
+    _rates: dict[int, float] = field(default_factory=dict)
+    _flat: int = 0
+    _holding: bool = False
+
+    def __post_init__(self) -> None:
+        self.limit = min(START, self.most)
+
+    def add(self, size: int, *, now: float) -> None:
+        """So many more bytes arrived."""
+        if self._since is None:
+            self._begin(now)
+        elif now >= self._since:
+            self._bytes += size
+
+    def throttle(self, *, now: float) -> None:
+        """The service asked for less, or gave out: half as many, and no try for now."""
+        self.limit = max(1, self.limit // 2)
+        self._hold(now, PENALTY)
+
+    def decide(self, *, in_flight: int, now: float) -> int:
+        """The limit from now on.  A window in which slots were idle decides nothing."""
+        if self._since is None or now < self._until:
+            return self.limit
+        rate = self._bytes / (now - self._since)
+        if in_flight < self.limit or rate == 0:
+            self._begin(now)
+        elif self._holding:
+            self._look_around(rate, now)
+        else:
+            self._climb(rate, now)
+        return self.limit
+
+    def _climb(self, rate: float, now: float) -> None:
+        gain = self._gain(rate)
+        self._rates[self.limit] = max(self._rates.get(self.limit, 0.0), rate)
+        self._flat = self._flat + 1 if gain < GAIN else 0
+        step = STRIDE if gain >= LINEAR else STEP
+        higher = min(self.most, max(self.limit + 1, round(self.limit * step)))
+        if self._flat >= FLAT or higher == self.limit:
+            self.limit = self._knee()
+            self._hold(now, HOLD)
+        else:
+            self.limit = higher
+            self._begin(now)
+
+    def _gain(self, rate: float) -> float:
+        """How the rate grew since the best lower limit; 1 is in step with the limit."""
+        lower = [limit for limit in self._rates if limit < self.limit]
+        if not lower:
+            return 1.0
+        before = max(lower, key=lambda limit: self._rates[limit])
+        return (rate / self._rates[before] - 1) / (self.limit / before - 1)
+
+    def _knee(self) -> int:
+        best = max(self._rates.values())
+        return min(limit for limit, rate in self._rates.items() if rate >= KNEE * best)
+
+    def _look_around(self, rate: float, now: float) -> None:
+        """Climb anew from here, sooner when the rate has moved by itself."""
+        known = self._rates.get(self.limit)
+        moved = known is not None and abs(rate - known) > DRIFT * known
+        self._holding = False
+        self._flat = 0
+        self._rates = {self.limit: rate} if not moved else {}
+        if moved:
+            self._begin(now)
+        else:
+            self._climb(rate, now)
+
+    def _hold(self, now: float, seconds: float) -> None:
+        self._holding = True
+        self._begin(now, seconds)
+
+    def _begin(self, now: float, seconds: float = WINDOW) -> None:
+        """Open the next window; what happens before it opens does not count."""
+        self._since = now + SETTLE
+        self._until = self._since + seconds
+        self._bytes = 0

@@ -1,0 +1,315 @@
+"""Files and a prompt as one message: the uploads first, then the attachment.
+
+The attachment is journalled before the first byte is sent, so that a run which was
+killed between the last upload and its message still knows what is to be said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from uploader import carrier, image
+from uploader.attach import Attaching
+from uploader.carrier import Wish
+from uploader.errors import (
+    Interrupted,
+    LeaseLost,
+    RequestRejected,
+    UploaderError,
+    UsageError,
+)
+from uploader.events import AttachmentFailed
+from uploader.machines import Machines
+from uploader.model import (
+    Attached,
+    Attachment,
+    AttachmentSpec,
+    FileId,
+    FileRef,
+    LocalId,
+    Scope,
+    Sent,
+    UploadedFile,
+    UploadState,
+)
+from uploader.record import AttachmentClaim, Claim
+from uploader.run import Machine, holding
+from uploader.scheduler import together
+from uploader.source import Source
+from uploader.target import Target
+from uploader.targets import open_target
+
+
+class Outbox:
+    """Sends messages to targets."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    async def send(
+        self,
+        paths: Sequence[Path],
+        wish: Wish,
+        *,
+        prompt: str | None,
+        model: str | None,
+        backend: str | None,
+    ) -> Sent:
+        """Upload all *paths* and attach them to `wish.target` as one message."""
+        assert wish.target is not None
+        async with self._target(wish.target) as target:
+            machine = await self._machine_for(target, backend)
+            with ExitStack() as opened:
+                sources = [opened.enter_context(Source.open(path)) for path in paths]
+                target.accepts(
+                    [self._draft(machine, source, wish) for source in sources], prompt
+                )
+                claims = await self._begin(machine, sources, wish)
+                spec = AttachmentSpec(
+                    service=target.service,
+                    target=wish.target,
+                    prompt=prompt,
+                    model=model,
+                    members=tuple(claim.upload.id for claim in claims),
+                )
+                journal = self._machines.journal
+                attachment = await journal.begin_attachment(
+                    spec, now=self._machines.clock.wall()
+                )
+                return await self._carry(
+                    target, machine, attachment, list(zip(claims, sources, strict=True))
+                )
+
+    async def attach(
+        self,
+        files: Sequence[FileRef],
+        *,
+        to: str,
+        prompt: str | None,
+        model: str | None,
+    ) -> Attached:
+        """Attach files that exist already, or ask a question without any."""
+        async with self._target(to) as target:
+            machine = await self._machine_for(target, None)
+            known = [await self._known(machine, target, file) for file in files]
+            target.accepts(known, prompt)
+            spec = AttachmentSpec(
+                service=target.service,
+                target=to,
+                prompt=prompt,
+                model=model,
+                members=tuple(known),
+            )
+            claim = await self._machines.journal.begin_attachment(
+                spec, now=self._machines.clock.wall()
+            )
+            return (await self._carry(target, machine, claim, [])).attached
+
+    async def resume(self, attachment: Attachment, *, again: bool = False) -> Sent:
+        """Go on with an attachment of the journal, its uploads included."""
+        journal, now = self._machines.journal, self._machines.clock.wall()
+        async with self._target(attachment.spec.target) as target:
+            machine = await self._machines.of(attachment.spec.service)
+            claim = await journal.take_attachment(attachment.id, now=now)
+            return await self._carry(target, machine, claim, [], again=again)
+
+    async def _carry(
+        self,
+        target: Target,
+        machine: Machine,
+        claim: AttachmentClaim,
+        claims: Sequence[tuple[Claim, Source | None]],
+        *,
+        again: bool = False,
+    ) -> Sent:
+        journal = machine.journal
+        async with self._held(target, machine, claim) as attaching:
+            if again:
+                await attaching.again()
+            scope = None
+            if target.capabilities.owns_files:
+                scope = await attaching.prepare()
+            if not claims:
+                claims = await self._retake(attaching.attachment)
+            files = await self._upload(machine, claims, scope)
+            refs = self._refs(attaching.attachment, files, scope)
+            attached = await attaching.attach(refs)
+            await journal.deliver_attachment(claim.lease, now=machine.clock.wall())
+        return Sent(
+            files=tuple(replace(file, attached=attached) for file in files.values()),
+            attached=attached,
+        )
+
+    async def _upload(
+        self,
+        machine: Machine,
+        claims: Sequence[tuple[Claim, Source | None]],
+        scope: Scope | None,
+    ) -> dict[LocalId, UploadedFile]:
+        """Carry the uploads side by side; their order stays that of the message."""
+        async with together() as group:
+            tasks = {
+                claim.upload.id: group.create_task(
+                    carrier.carry(machine, claim, source, scope=scope, deliver=False)
+                )
+                for claim, source in claims
+            }
+        return {name: task.result() for name, task in tasks.items()}
+
+    async def _begin(
+        self, machine: Machine, sources: Sequence[Source], wish: Wish
+    ) -> list[Claim]:
+        async with contextlib.AsyncExitStack() as undo:
+            claims = []
+            for source in sources:
+                claim = await carrier.begin(machine, source, wish)
+                undo.push_async_callback(machine.journal.release, claim.lease)
+                claims.append(claim)
+            undo.pop_all()
+        return claims
+
+    async def _retake(
+        self, attachment: Attachment
+    ) -> list[tuple[Claim, Source | None]]:
+        """Claim the uploads of an attachment that an earlier run left."""
+        journal = self._machines.journal
+        claims: list[tuple[Claim, Source | None]] = []
+        for member in attachment.spec.members:
+            if isinstance(member, FileRef):
+                continue
+            upload = await journal.find(member)
+            if upload.state in (UploadState.FAILED, UploadState.CANCELLED):
+                raise RequestRejected(
+                    f"{upload.identity.path.name} of attachment {attachment.id} is"
+                    f" {upload.state}",
+                    hint="send the files again; that is a new message",
+                )
+            now = self._machines.clock.wall()
+            claims.append((await journal.take(upload.id, now=now), None))
+        return claims
+
+    def _refs(
+        self,
+        attachment: Attachment,
+        files: dict[LocalId, UploadedFile],
+        scope: Scope | None,
+    ) -> tuple[FileRef, ...]:
+        """The members as the message has to describe them, in their order."""
+        owner = scope.conversation_id if scope is not None else None
+        return tuple(
+            member if isinstance(member, FileRef) else _ref(files[member], owner)
+            for member in attachment.spec.members
+        )
+
+    def _draft(self, machine: Machine, source: Source, wish: Wish) -> FileRef:
+        """What is known of a file before it has an id."""
+        spec = carrier.spec_of(machine, source, wish)
+        width, height = image.dimensions(source.path) or (None, None)
+        return FileRef(
+            file_id=FileId(""),
+            name=spec.filename,
+            size=spec.size,
+            mime_type=spec.mime_type,
+            width=width,
+            height=height,
+        )
+
+    async def _known(self, machine: Machine, target: Target, file: FileRef) -> FileRef:
+        """A file that exists, with what its service knows of it."""
+        await self._check_owner(machine, target, file)
+        if not machine.backend.capabilities.knows_files:
+            mime_type = file.mime_type or machine.backend.mime_type(file.name)
+            return replace(file, mime_type=mime_type)
+        found = await machine.backend.get_file(file.file_id)
+        name = file.name or found.filename
+        return replace(
+            file,
+            name=name,
+            size=file.size if file.size is not None else found.bytes,
+            mime_type=file.mime_type or machine.backend.mime_type(name),
+        )
+
+    async def _check_owner(
+        self, machine: Machine, target: Target, file: FileRef
+    ) -> None:
+        """A file id belongs to one service, and at some to one conversation."""
+        hint = f"upload the file there: `uploader upload PATH --to {target.name}`"
+        upload = await machine.journal.find_file(file.file_id)
+        if upload is None:
+            return
+        if upload.identity.service != machine.backend.service:
+            raise UsageError(
+                f"{file.file_id} is a file of {upload.identity.service}", hint=hint
+            )
+        scope = upload.scope.conversation_id if upload.scope else None
+        if target.capabilities.owns_files and target.name != (
+            f"{target.backend}:{scope}"
+        ):
+            raise UsageError(
+                f"{file.file_id} belongs to conversation {scope}", hint=hint
+            )
+
+    async def _machine_for(self, target: Target, backend: str | None) -> Machine:
+        machine = await self._machines.named(backend or target.backend)
+        if machine.backend.service != target.service:
+            raise UsageError(
+                f"a file at {machine.backend.service} is unknown to {target.name}",
+                hint=f"leave out --backend, or use --backend {target.backend}",
+            )
+        return machine
+
+    @contextlib.asynccontextmanager
+    async def _target(self, name: str) -> AsyncIterator[Target]:
+        target = open_target(name, self._machines.settings)
+        try:
+            yield target
+        finally:
+            await target.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _held(
+        self, target: Target, machine: Machine, claim: AttachmentClaim
+    ) -> AsyncIterator[Attaching]:
+        """The claimed attachment; what goes wrong with it is noted and announced."""
+        try:
+            async with holding(machine, claim.lease) as hold:
+                try:
+                    yield Attaching(machine, target, claim.attachment, hold)
+                except (LeaseLost, Interrupted):
+                    raise
+                except UploaderError as error:
+                    await machine.journal.note_attachment_failure(
+                        claim.lease, str(error)
+                    )
+                    raise
+        except UploaderError as error:
+            found = await machine.journal.find_attachment(claim.attachment.id)
+            machine.observe(
+                AttachmentFailed(
+                    attachment=found.id,
+                    target=found.spec.target,
+                    error=str(error),
+                    hint=error.hint,
+                    exit_code=error.exit_code,
+                    resumable=found.is_unfinished,
+                )
+            )
+            raise
+
+
+def _ref(file: UploadedFile, scope: str | None) -> FileRef:
+    width, height = image.dimensions(file.receipt.path) or (None, None)
+    return FileRef(
+        file_id=file.file_id,
+        name=file.filename,
+        size=file.bytes,
+        mime_type=file.mime_type,
+        width=width,
+        height=height,
+        scope=scope,
+        details=file.details,
+    )
