@@ -267,9 +267,9 @@ async def test_block_ids_are_kept_and_part_ids_are_sent(
         file = await uploader.upload(source, purpose="fine-tune")
         (kept,) = await uploader.uploads()
 
-    blocks = [part.block_id for part in kept.parts.values()]
-    assert [part.block_id for part in file.receipt.parts] == blocks
-    assert all(re.fullmatch(r"[0-9A-Za-z+/]{22}==", block or "") for block in blocks)
+    blocks = [part.details["azure_block_id"] for part in kept.parts.values()]
+    assert [part.details["azure_block_id"] for part in file.receipt.parts] == blocks
+    assert all(re.fullmatch(r"[0-9A-Za-z+/]{22}==", block) for block in blocks)
     assert len(set(blocks)) == PARTS
     complete = emulator.account().requests[-2].body
     assert isinstance(complete, dict)

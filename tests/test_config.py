@@ -27,7 +27,7 @@ def test_settings_are_pure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPLOADER_PARALLEL", "3")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
 
-    assert Settings().parallel == 8
+    assert Settings().parallel == 64
     assert Settings().api_key is None
 
 

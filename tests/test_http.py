@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.fakes import FakeBody, listening, read_head, serving
+from tests.fakes import FakeBody, Handler, listening, read_head, serving
 from uploader import http as http_module
 from uploader.answer import Answer
 from uploader.config import Timeouts
@@ -596,3 +596,95 @@ def test_sockets_notice_a_peer_that_is_gone() -> None:
 
     with http_module._open_socket(info) as opened:
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+async def streamed(url: str, timeouts: Timeouts | None = None) -> list[bytes]:
+    async with (
+        asking(url, timeouts) as http,
+        http.stream("ask", "POST", "responses", json={"a": 1}) as stream,
+    ):
+        return [chunk async for chunk in stream]
+
+
+def streaming(
+    *chunks: bytes, end: str = "well", kind: str = "text/event-stream"
+) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Type": kind, "X-Request-ID": "req_1"}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+        if end == "hangs":
+            await asyncio.Event().wait()
+        if end == "breaks" and request.transport is not None:
+            request.transport.close()
+        return response
+
+    return handler
+
+
+async def test_an_answer_is_streamed_with_its_type_and_request_id() -> None:
+    async with (
+        serving(streaming(b"data: 1\n\n")) as url,
+        asking(url) as http,
+        http.stream("ask", "POST", "responses", json={}) as stream,
+    ):
+        chunks = [chunk async for chunk in stream]
+
+    assert (stream.content_type, stream.is_document) == ("text/event-stream", False)
+    assert stream.request_id == "req_1"
+    assert b"".join(chunks) == b"data: 1\n\n"
+
+
+async def test_a_document_can_be_read_or_iterated() -> None:
+    async with (
+        serving(yes) as url,
+        asking(url) as http,
+        http.stream("ask", "POST", "responses", json={}) as stream,
+    ):
+        assert stream.is_document
+        chunks = [chunk async for chunk in stream]
+        answer = await stream.read()
+
+    assert answer.decode(dict) == {"id": "x"}
+    assert b"".join(chunks) == answer.body
+
+
+async def test_a_stream_with_a_bad_status_is_refused_without_the_key() -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": f"not {KEY}"}}, status=401)
+
+    async with serving(handler) as url:
+        with pytest.raises(CredentialsRefused, match=r"HTTP 401: not \*\*\*"):
+            await streamed(url)
+
+
+@pytest.mark.parametrize("end", ["hangs", "breaks"])
+async def test_a_stream_that_stops_may_have_had_its_effect(end: str) -> None:
+    async with serving(streaming(b"data: 1\n\n", end=end)) as url:
+        with pytest.raises(BackendUnavailable) as caught:
+            await streamed(url, IMPATIENT)
+
+    assert caught.value.effect_possible
+
+
+async def test_a_stream_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_module, "MAX_STREAM", 100)
+
+    async with serving(streaming(b"x" * 101)) as url:
+        with pytest.raises(UnexpectedAnswer, match="more than 100 bytes"):
+            await streamed(url)
+
+
+async def test_what_the_reader_of_a_stream_raises_stays_as_it_is() -> None:
+    async with serving(streaming(b"x")) as url, asking(url) as http:
+        with pytest.raises(BrokenPipeError):
+            async with http.stream("ask", "POST", "responses", json={}):
+                raise BrokenPipeError
+
+
+async def test_a_status_within_the_document_counts() -> None:
+    async with serving(yes) as url, asking(url, status_of=lambda _: 404) as http:
+        with pytest.raises(RequestRejected, match="HTTP 404"):
+            await http.request("get", "GET", "files/1")

@@ -322,7 +322,7 @@ def test_the_table_has_a_line_for_each_upload() -> None:
     open_one = dataclasses.replace(upload_in(UploadState.OPEN), owner="pid 7")
     failed = dataclasses.replace(upload_in(UploadState.FAILED), failure="HTTP 400")
 
-    head, *lines = tables.table([open_one, failed], ())
+    head, *lines = tables.table([open_one, failed], (), ())
 
     assert head.split() == ["ID", "STATE", "PARTS", "SIZE", "FILE"]
     assert [line.split() for line in lines] == [
@@ -336,7 +336,7 @@ def test_the_table_blots_what_others_named() -> None:
         upload_in(UploadState.OPEN), owner=HOSTILE, failure=HOSTILE
     )
 
-    _, line = tables.table([hostile], ())
+    _, line = tables.table([hostile], (), ())
 
     assert line.isprintable()
 

@@ -174,14 +174,17 @@ def sender() -> Sender:
     return Sender()
 
 
-async def begin(scheduler: Scheduler, sender: Sender) -> asyncio.Task[None]:
-    task = asyncio.create_task(scheduler.send_parts(PARTS, sender, urgent=calm))
+async def begin(
+    slots: Slots, sender: Sender, scheduler: Scheduler | None = None
+) -> asyncio.Task[None]:
+    scheduler = scheduler or Scheduler()
+    task = asyncio.create_task(scheduler.send_parts(PARTS, sender, slots, urgent=calm))
     await settle()
     return task
 
 
 async def test_every_part_is_sent_as_soon_as_a_slot_is_free(sender: Sender) -> None:
-    task = await begin(Scheduler(2), sender)
+    task = await begin(Slots(2), sender)
     assert sender.started == [1, 2]
 
     await sender.open(2)
@@ -200,8 +203,9 @@ async def test_parts_are_not_looked_at_before_they_have_a_slot(sender: Sender) -
             looked_at.append(part.number)
             yield part
 
-    scheduler = Scheduler(2)
-    task = asyncio.create_task(scheduler.send_parts(lazily(), sender, urgent=calm))
+    task = asyncio.create_task(
+        Scheduler().send_parts(lazily(), sender, Slots(2), urgent=calm)
+    )
     await settle()
 
     assert looked_at == [1, 2, 3]
@@ -210,7 +214,7 @@ async def test_parts_are_not_looked_at_before_they_have_a_slot(sender: Sender) -
 
 
 async def test_uploads_of_one_scheduler_take_turns() -> None:
-    scheduler = Scheduler(1)
+    scheduler, slots = Scheduler(), Slots(1)
     order = []
 
     def sending(name: str) -> SendPart:
@@ -223,7 +227,7 @@ async def test_uploads_of_one_scheduler_take_turns() -> None:
     async with asyncio.TaskGroup() as group:
         for name in ("left", "right"):
             group.create_task(
-                scheduler.send_parts(PARTS[:3], sending(name), urgent=calm)
+                scheduler.send_parts(PARTS[:3], sending(name), slots, urgent=calm)
             )
 
     # Left waits for its second slot when right comes; from then on they alternate.
@@ -233,9 +237,9 @@ async def test_uploads_of_one_scheduler_take_turns() -> None:
 async def test_the_first_failure_stops_the_others_and_frees_their_slots(
     sender: Sender,
 ) -> None:
-    scheduler, failure = Scheduler(3), RequestRejected("no")
+    slots, failure = Slots(3), RequestRejected("no")
     sender.failures[2] = failure
-    task = await begin(scheduler, sender)
+    task = await begin(slots, sender)
 
     await sender.open(1)
     await sender.open(2)
@@ -246,14 +250,14 @@ async def test_the_first_failure_stops_the_others_and_frees_their_slots(
     assert sender.sent == [1]
     assert sorted(sender.cancelled) == [3, 4]
     assert 6 not in sender.started
-    assert scheduler.slots.in_flight == 0
+    assert slots.in_flight == 0
 
 
 async def test_cancellation_stops_all_parts_and_frees_their_slots(
     sender: Sender,
 ) -> None:
-    scheduler = Scheduler(3)
-    task = await begin(scheduler, sender)
+    slots = Slots(3)
+    task = await begin(slots, sender)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -261,14 +265,14 @@ async def test_cancellation_stops_all_parts_and_frees_their_slots(
     await settle()
 
     assert sorted(sender.cancelled) == [1, 2, 3]
-    assert scheduler.slots.in_flight == 0
+    assert slots.in_flight == 0
 
 
 async def test_draining_finishes_what_is_in_flight_and_takes_nothing_new(
     sender: Sender,
 ) -> None:
-    scheduler = Scheduler(2)
-    task = await begin(scheduler, sender)
+    scheduler, slots = Scheduler(), Slots(2)
+    task = await begin(slots, sender, scheduler)
 
     scheduler.drain()
     await sender.open(*sender.gates)
@@ -276,11 +280,29 @@ async def test_draining_finishes_what_is_in_flight_and_takes_nothing_new(
     with pytest.raises(Interrupted):
         await task
     assert sender.sent == [1, 2]
-    assert scheduler.slots.in_flight == 0
+    assert slots.in_flight == 0
+
+
+async def test_more_slots_are_handed_out_at_once_and_fewer_as_parts_end(
+    sender: Sender,
+) -> None:
+    slots = Slots(1)
+    task = await begin(slots, sender)
+
+    slots.limit = 3
+    await settle()
+    assert sender.started == [1, 2, 3]
+
+    slots.limit = 1
+    await sender.open(1, 2)
+    assert sender.started == [1, 2, 3]
+
+    await sender.open(*sender.gates)
+    await task
 
 
 async def test_draining_can_be_waited_for(sender: Sender) -> None:
-    scheduler = Scheduler(1)
+    scheduler = Scheduler()
     waiting = asyncio.create_task(scheduler.drained())
     await settle()
     assert not waiting.done()

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from uploader.body import CHUNK, SourceBody, read_chunk
+from uploader.digest import new_digest
 from uploader.errors import SourceChanged, SourceError, UsageError
 from uploader.model import MIB, Part, PartId, Plan, SentPart
-from uploader.source import CHUNK, STRIDE, Source, SourceBody, new_digest, read_chunk
+from uploader.source import STRIDE, Source
 
 CONTENT = random.Random(7).randbytes(2 * CHUNK + CHUNK // 2 + 1)
 WHOLE = Part(number=1, offset=0, size=len(CONTENT))

@@ -56,6 +56,11 @@ def parse(*chunks: bytes) -> list[Event]:
     return events + parser.close()
 
 
+def feed_often(parser: Parser, chunk: bytes) -> None:
+    for _ in range(1000):
+        parser.feed(chunk)
+
+
 @STREAMS
 @LINE_ENDS
 def test_a_stream_split_in_two_anywhere_is_the_same(
@@ -97,12 +102,11 @@ def test_a_stream_cut_anywhere_gives_the_events_before_and_at_most_half_a_one(
     raw = stream.encode()
 
     for at in range(len(raw)):
-        *whole, last = parse(raw[:at]) or [None]
-        assert whole == events[: len(whole)]
-        if last is not None and last != events[len(whole)]:
-            assert events[len(whole)].data.startswith(
-                last.data.rstrip("\N{REPLACEMENT CHARACTER}")
-            )
+        seen = parse(raw[:at])
+        if seen and seen[-1] not in events:
+            half = seen.pop().data.rstrip("\N{REPLACEMENT CHARACTER}")
+            assert events[len(seen)].data.startswith(half)
+        assert seen == events[: len(seen)]
 
 
 def test_line_ends_may_be_mixed() -> None:
@@ -136,16 +140,14 @@ def test_an_event_that_does_not_end_is_refused() -> None:
     parser = Parser(max_event=100)
 
     with pytest.raises(UnexpectedAnswer, match="an event of more than 100 characters"):
-        for _ in range(11):
-            parser.feed(b"x" * 10)
+        feed_often(parser, b"x" * 10)
 
 
 def test_an_event_of_many_lines_is_refused_too() -> None:
     parser = Parser(max_event=100)
 
     with pytest.raises(UnexpectedAnswer):
-        for _ in range(20):
-            parser.feed(b"data: x\n")
+        feed_often(parser, b"data: x\n")
 
 
 def test_comments_may_go_on_for_ever() -> None:

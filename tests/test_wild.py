@@ -109,7 +109,6 @@ TWICE: dict[str, Any] = {"kind": "part", "nth": 2, "do": "reset", "when": "after
         pytest.param({"complete_answer": "file"}, [], 0, id="complete answers a File"),
         pytest.param({"complete_answer": "no file key"}, [], 0, id="no file in it"),
         pytest.param({"invalid_answer": "complete"}, [], 0, id="200 that is no JSON"),
-        pytest.param({"part_order": "received"}, [], 0, id="order ignored, in order"),
         pytest.param({"md5": "ignored"}, [], 0, id="MD5 ignored"),
         pytest.param({"md5": "either"}, [], 0, id="MD5 in any spelling"),
         pytest.param({"complete_twice": "400"}, [LOST], 0, id="twice is a 400"),
@@ -409,22 +408,25 @@ async def test_it_ends_in_a_verdict_and_in_no_second_copy(
         assert len(await files_of(emulator)) == files
 
 
-def first_part_late() -> Fault:
-    """The first part is refused once, and comes when others are there already."""
-    return Fault(
-        kind="part", do="status", status=503, headers={"retry-after-ms": "100"}
-    )
+def late(nth: int) -> Fault:
+    """A part that is refused once, and comes when the others are there already."""
+    headers = {"retry-after-ms": "100"}
+    return Fault(kind="part", nth=nth, do="status", status=503, headers=headers)
 
 
 async def test_an_order_that_is_ignored_is_caught_by_the_md5(
     settings: Settings, source: Path, emulator: Emulator
 ) -> None:
     emulator.switches = wild(part_order="received")
-    emulator.add_fault(first_part_late())
+    emulator.add_fault(late(1))
+    emulator.add_fault(late(1 + PARTS + 1))
+    told = Told()
 
-    with pytest.raises(RequestRejected, match="HTTP 400") as refused:
-        await upload(settings, source)
+    with pytest.raises(RequestRejected, match="md5 does not match") as refused:
+        await upload(settings, source, told)
 
+    # A part was sent twice, so it was worth another try; after that it is said.
+    assert len(told.of(UploadRestarted)) == 1
     assert refused.value.exit_code == 4
     assert await files_of(emulator) == []
 
@@ -433,7 +435,7 @@ async def test_one_part_at_a_time_suits_a_service_that_ignores_order_and_md5(
     settings: Settings, source: Path, emulator: Emulator
 ) -> None:
     emulator.switches = wild(part_order="received", md5="ignored")
-    emulator.add_fault(first_part_late())
+    emulator.add_fault(late(1))
 
     await upload(replace(settings, parallel=1), source)
 

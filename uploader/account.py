@@ -1,6 +1,6 @@
-"""An account at OpenAI, or at a service that answers like it.
+"""An account at a service; `from_settings` opens the one at OpenAI, or its like.
 
-Its backend and its targets share it: a file id means something to one account only.
+Backend and targets share it: a file id means something to one account only.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from uploader.config import Limits
 from uploader.model import (
@@ -30,6 +30,17 @@ class Body(Protocol):
     size: int
 
     def chunks(self) -> AsyncIterator[bytes | bytearray]: ...
+
+
+SendRange = Callable[[int, int, int], Awaitable[int]]
+"""Sends up to a count of bytes of an open file from an offset; 0 at its end."""
+
+
+@runtime_checkable
+class PageBody(Body, Protocol):
+    """A body whose bytes the kernel can take from the file itself."""
+
+    async def send_pages(self, send: SendRange) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

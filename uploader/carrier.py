@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from uploader import planner
+from uploader.climb import START
 from uploader.errors import (
     Interrupted,
     LeaseLost,
@@ -57,7 +58,7 @@ async def begin(machine: Machine, source: Source, wish: Wish) -> Claim:
     plan = planner.plan_parts(
         spec.size,
         backend.limits,
-        parallel=settings.parallel,
+        parallel=min(settings.parallel, START),
         part_size=settings.part_size,
     )
     identity = Identity(

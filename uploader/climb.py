@@ -63,6 +63,7 @@ class Climb:
     _rates: dict[int, float] = field(default_factory=dict)
     _flat: int = 0
     _holding: bool = False
+    _throttled_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.limit = min(START, self.most)
@@ -75,8 +76,15 @@ class Climb:
             self._bytes += size
 
     def throttle(self, *, now: float) -> None:
-        """The service asked for less, or gave out: half as many, and no try for now."""
+        """The service asked for less, or gave out: half as many, and no try for now.
+
+        Parts that were in flight together fail together; that counts once.
+        """
+        if now < self._throttled_at + SETTLE + WINDOW:
+            return
+        self._throttled_at = now
         self.limit = max(1, self.limit // 2)
+        self._rates.clear()
         self._hold(now, PENALTY)
 
     def decide(self, *, in_flight: int, now: float) -> int:

@@ -166,8 +166,8 @@ class Settings:
     journal: Path = field(default_factory=default_journal)
     keep_finished: float = 30 * 86_400.0
     """Finished uploads leave the journal after so many seconds."""
-    parallel: int = 8
-    """At most so many parts at once, over all uploads."""
+    parallel: int = 64
+    """At most so many parts at once; how many it are is found by watching the rate."""
     part_size: int | None = None
     """None: chosen by file size."""
     md5: Md5 = "hex"

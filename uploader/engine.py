@@ -14,6 +14,7 @@ from uploader.backends import open_backend
 from uploader.carrier import Wish
 from uploader.clock import Clock, SystemClock
 from uploader.config import Settings
+from uploader.digest import new_digest
 from uploader.errors import UsageError
 from uploader.events import Event, Observer
 from uploader.journal import SqliteJournal
@@ -31,7 +32,7 @@ from uploader.outbox import Outbox
 from uploader.record import Journal
 from uploader.run import Machine
 from uploader.scheduler import Scheduler
-from uploader.source import Source, new_digest
+from uploader.source import Source
 
 logger = logging.getLogger("uploader")
 
@@ -97,7 +98,7 @@ class Uploader:
         self._running = machines = Machines(
             settings,
             journal=journal,
-            scheduler=Scheduler(settings.parallel),
+            scheduler=Scheduler(),
             clock=self._clock,
             observe=self._observe,
         )

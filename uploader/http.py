@@ -5,7 +5,6 @@ Nothing above this module sees aiohttp or a status that has not become an error.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import socket
@@ -23,7 +22,6 @@ from typing import Final
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from yarl import URL
 
@@ -39,7 +37,8 @@ from uploader.errors import (
     UsageError,
 )
 from uploader.model import MIB
-from uploader.multipart import Envelope, Form
+from uploader.multipart import Form
+from uploader.payload import PartPayload
 
 Headers = Callable[[], Awaitable[Mapping[str, str]]]
 """Asked before every request, so that a token may be renewed in mid-upload."""
@@ -291,60 +290,6 @@ class Stream:
                 body = await _read(self._response, self.operation)
             self._document = Answer(self.operation, self.status, self.headers, body)
         return self._document
-
-
-class PartPayload(Payload):
-    """A whole multipart body with one file field, sent as it is read.
-
-    Its size is known beforehand, so it goes out with a Content-Length: aiohttp's
-    own form data would be chunked, or hold the part in memory.
-    """
-
-    _autoclose = True
-
-    def __init__(self, operation: str, body: Body, form: Form, progress: float) -> None:
-        envelope = Envelope(form)
-        super().__init__(body, content_type=envelope.content_type)
-        self._head, self._tail = envelope.head, envelope.tail
-        self._size = len(self._head) + body.size + len(self._tail)
-        self._operation = operation
-        self._body = body
-        self._progress = progress
-        self.failure: Exception | None = None
-        """What ended the body; aiohttp hides it in an error of its own."""
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._progress) as stall:
-                await writer.write(self._head)
-                async for chunk in self._chunks():
-                    await writer.write(chunk)
-                    stall.reschedule(loop.time() + self._progress)
-                await writer.write(self._tail)
-        except TimeoutError:
-            if stall.expired():
-                self.failure = BackendUnavailable(
-                    f"{self._operation}: nothing moved for {self._progress:g} s;"
-                    " the connection was given up"
-                )
-            raise
-
-    async def _chunks(self) -> AsyncIterator[bytes | bytearray]:
-        try:
-            async for chunk in self._body.chunks():
-                yield chunk
-        except Exception as error:
-            self.failure = error
-            raise
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await self.write_with_length(writer, None)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("a part is never held in memory")
 
 
 def checked_key(key: str | None, variable: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from uploader.backend import Backend
 from uploader.backends import open_backend
+from uploader.climb import Climb
 from uploader.clock import Clock
 from uploader.config import Settings
 from uploader.errors import UsageError
@@ -12,7 +15,15 @@ from uploader.pacing import Pace
 from uploader.record import Journal
 from uploader.retry import Retry
 from uploader.run import Machine
-from uploader.scheduler import Scheduler
+from uploader.scheduler import Scheduler, Slots
+
+try:
+    import resource
+except ImportError:  # Windows knows no such limit.
+    resource = None  # type: ignore[assignment]
+
+RESERVED: Final = 64
+"""Descriptors for sources, journal and everything else."""
 
 
 class Machines:
@@ -36,12 +47,16 @@ class Machines:
 
     async def add(self, name: str, backend: Backend) -> Machine:
         """A machine for *backend*, under the name of its kind."""
-        pace = Pace(remembered_rate=await self.journal.rate(backend.service))
+        pace = Pace(
+            climb=Climb(_most(self.settings.parallel)),
+            remembered_rate=await self.journal.rate(backend.service),
+        )
         machine = self._machines[name] = Machine(
             settings=self.settings,
             backend=backend,
             journal=self.journal,
             scheduler=self.scheduler,
+            slots=Slots(pace.climb.limit),
             retry=Retry(self.settings.retry, pace, self.clock),
             clock=self.clock,
             observe=self.observe,
@@ -92,3 +107,14 @@ async def _remember_rate(machine: Machine) -> None:
         await machine.journal.remember_rate(
             machine.backend.service, rate, now=machine.clock.wall()
         )
+
+
+def _most(parallel: int) -> int:
+    """What the user allows, and this process has descriptors for."""
+    if resource is None:
+        return parallel
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return parallel
+    # A connection and, while it sends, a second descriptor of it.
+    return max(1, min(parallel, (descriptors - RESERVED) // 2))

@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from uploader.climb import START, Climb
+
 WINDOW: Final = 20.0
 """Seconds over which a rate is measured: longer than a stall, shorter than a mood."""
 
@@ -49,6 +51,8 @@ class Rate:
 class Pace:
     """What is known about one service; shared by all uploads to it."""
 
+    climb: Climb = field(default_factory=lambda: Climb(START))
+    """How many parts at once."""
     reached: bool = False
     """Something at this address has answered."""
     rate: Rate = field(default_factory=Rate)
@@ -56,8 +60,15 @@ class Pace:
     """From an earlier run; good for a warning, not for a decision."""
     _quiet_until: float = 0.0
 
+    def moved(self, size: int, *, in_flight: int, now: float) -> int:
+        """So many bytes went out; how many parts may be in flight from now on."""
+        self.rate.add(size, now=now)
+        self.climb.add(size, now=now)
+        return self.climb.decide(in_flight=in_flight, now=now)
+
     def throttle(self, seconds: float, *, now: float) -> None:
         """A 429: nobody asks this service anything for *seconds*."""
+        self.climb.throttle(now=now)
         self._quiet_until = max(self._quiet_until, now + seconds)
 
     def wait(self, *, now: float) -> float:

@@ -20,6 +20,10 @@ from uploader.errors import (
 from uploader.pacing import Pace
 
 T = TypeVar("T")
+
+OVERLOADED = (502, 503, 504)
+"""What a service answers that has too much to do, or a proxy in front of it."""
+
 OnBackoff = Callable[[int, float, BackendUnavailable], Awaitable[None]]
 """Told the failed attempt (first = 1), the seconds to wait, and why."""
 
@@ -126,6 +130,8 @@ class Retry:
             )
             if isinstance(error, Throttled):
                 self.pace.throttle(delay, now=self.clock.elapsed())
+            elif error.status in OVERLOADED:
+                self.pace.climb.throttle(now=self.clock.elapsed())
             return delay
 
         def stop(state: RetryCallState) -> bool:

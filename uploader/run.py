@@ -17,7 +17,7 @@ from uploader.lease import Hold
 from uploader.model import Lease, Upload
 from uploader.record import Journal
 from uploader.retry import Retry
-from uploader.scheduler import Scheduler, together
+from uploader.scheduler import Scheduler, Slots, together
 
 T = TypeVar("T")
 
@@ -30,6 +30,8 @@ class Machine:
     backend: Backend
     journal: Journal
     scheduler: Scheduler
+    slots: Slots
+    """For parts to this service; how many there are is the climb's to find."""
     retry: Retry
     clock: Clock
     observe: events.Observer

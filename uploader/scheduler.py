@@ -22,9 +22,20 @@ class Slots:
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._limit = limit
         self.in_flight = 0
         self._waiting: list[tuple[asyncio.Future[None], Urgent]] = []
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        grown = limit > self._limit
+        self._limit = limit
+        if grown:
+            self._hand_out()
 
     async def acquire(self, urgent: Urgent) -> None:
         if self.in_flight < self.limit:
@@ -56,8 +67,7 @@ class Slots:
 class Scheduler:
     """One per `Uploader`."""
 
-    def __init__(self, parallel: int) -> None:
-        self.slots = Slots(parallel)
+    def __init__(self) -> None:
         self._draining = asyncio.Event()
 
     @property
@@ -73,7 +83,7 @@ class Scheduler:
         await self._draining.wait()
 
     async def send_parts(
-        self, parts: Iterable[Part], send: SendPart, *, urgent: Urgent
+        self, parts: Iterable[Part], send: SendPart, slots: Slots, *, urgent: Urgent
     ) -> None:
         """Send every part, each as soon as a slot is free.
 
@@ -84,13 +94,13 @@ class Scheduler:
         left = False
         async with together() as group:
             for part in parts:
-                await self.slots.acquire(urgent)
+                await slots.acquire(urgent)
                 if self.is_draining:
-                    self.slots.release()
+                    slots.release()
                     left = True
                     break
                 task = group.create_task(send(part), name=f"part {part.number}")
-                task.add_done_callback(lambda _: self.slots.release())
+                task.add_done_callback(lambda _: slots.release())
         if left:
             raise Interrupted("stopped before all parts were sent")
 

@@ -6,51 +6,20 @@ elsewhere by now.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
-import aiofiles.os
-
-from uploader.errors import SourceChanged, SourceError, UsageError
-from uploader.model import KIB, MIB, Fingerprint, Part, Plan, SentPart
-
-CHUNK: Final = 256 * KIB
-"""Larger chunks fall out of the processor's cache on their way through TLS."""
+from uploader.body import OnChunk, SourceBody
+from uploader.digest import Digest, digest_range, new_digest, readable
+from uploader.errors import SourceChanged, SourceError
+from uploader.model import MIB, Fingerprint, Part, Plan, SentPart
 
 STRIDE: Final = 8 * MIB
 """What one trip to a thread digests: long enough to be cheap, short enough to stop."""
-
-OnChunk = Callable[[int], Awaitable[None]]
-"""Awaited before each chunk and after the last, with the bytes handed out so far."""
-
-
-class Digest(Protocol):
-    def update(self, data: bytes | bytearray | memoryview, /) -> object: ...
-    def hexdigest(self) -> str: ...
-
-
-def new_digest(name: str) -> Digest:
-    """An empty digest of that algorithm.  Raises `UsageError` for an unknown one."""
-    if name == "blake3":
-        # It costs as much to import as hashlib, and not every run needs it.
-        from blake3 import blake3
-
-        return blake3()
-    # SHAKE has no length of its own, so there is no plain hexdigest() of it.
-    if not name.lower().startswith("shake"):
-        with contextlib.suppress(ValueError):
-            return hashlib.new(name, usedforsecurity=False)
-    usable = {"blake3", *hashlib.algorithms_guaranteed} - {"shake_128", "shake_256"}
-    raise UsageError(
-        f"{name!r} is no digest known here",
-        hint=f"choose one of {', '.join(sorted(usable))}, or off",
-    )
 
 
 class Source:
@@ -124,7 +93,7 @@ class Source:
 
     def body(self, part: Part, digest: str | None, on_chunk: OnChunk) -> SourceBody:
         """The bytes of *part*, as they will go to the service."""
-        return SourceBody(self, self._fd, part, digest, on_chunk)
+        return SourceBody(self.path, self._fd, part, digest, on_chunk)
 
     async def digest(
         self, plan: Plan, recorded: Mapping[int, SentPart], *, md5: bool
@@ -154,8 +123,8 @@ class Source:
     async def _feed(self, part: Part, hashes: list[Digest]) -> None:
         for offset in range(part.offset, part.end, STRIDE):
             size = min(STRIDE, part.end - offset)
-            with _readable(self.path):
-                count = await _digest_range(self._fd, offset, size, hashes)
+            with readable(self.path):
+                count = await digest_range(self._fd, offset, size, hashes)
             if count < size:
                 raise SourceChanged(self.path, "it became shorter")
 
@@ -168,99 +137,6 @@ class Source:
             device=found.st_dev,
             inode=found.st_ino,
         )
-
-
-class SourceBody:
-    """A part's bytes; `uploader.backend.Body`."""
-
-    def __init__(
-        self,
-        source: Source,
-        fd: int,
-        part: Part,
-        digest: str | None,
-        on_chunk: OnChunk,
-    ) -> None:
-        self.size = part.size
-        self.digest: str | None = None
-        """`name:hex` of what the last complete reading gave."""
-        self._source = source
-        self._fd = fd
-        self._part = part
-        self._digest_name = digest
-        self._on_chunk = on_chunk
-
-    async def chunks(self) -> AsyncIterator[bytes | bytearray]:
-        digest = new_digest(self._digest_name) if self._digest_name else None
-        offset = self._part.offset
-        while offset < self._part.end:
-            await self._on_chunk(offset - self._part.offset)
-            with _readable(self._source.path):
-                chunk = await read_chunk(
-                    self._fd, min(CHUNK, self._part.end - offset), offset
-                )
-            if not chunk:
-                raise SourceChanged(self._source.path, "it became shorter")
-            if digest is not None:
-                digest.update(chunk)
-            offset += len(chunk)
-            yield chunk
-            if offset % MIB == 0:
-                # While the connection takes everything at once nothing here waits,
-                # and no other part, signal or timer would get its turn.
-                await asyncio.sleep(0)
-        await self._on_chunk(self.size)
-        if digest is not None:
-            self.digest = f"{self._digest_name}:{digest.hexdigest()}"
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Tell a disk that fails from a connection that does."""
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(
-            f"{path} cannot be read: {error.strerror}",
-            hint="look after the disk, then `uploader resume`",
-        ) from error
-
-
-async def read_chunk(fd: int, size: int, offset: int) -> bytes | bytearray:
-    """Up to *size* bytes; at once when the page cache has them, else through a thread.
-
-    The buffer is new each time: transports keep views of what they could not send
-    yet, so a buffer that is used again corrupts parts silently.
-    """
-    if hasattr(os, "RWF_NOWAIT"):
-        buffer = bytearray(size)
-        try:
-            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-        except OSError:
-            # Not in the cache, or a file system that cannot tell.
-            count = 0
-        if count == size:
-            return buffer
-        if count > 0:
-            return buffer[:count]
-    return await _pread(fd, size, offset)
-
-
-def _read_into(fd: int, offset: int, size: int, hashes: list[Digest]) -> int:
-    """Feed a range to *hashes*; return how much of it there was."""
-    done = 0
-    while done < size:
-        piece = os.pread(fd, min(MIB, size - done), offset + done)
-        if not piece:
-            break
-        for digest in hashes:
-            digest.update(piece)
-        done += len(piece)
-    return done
-
-
-_pread = aiofiles.os.wrap(os.pread)
-_digest_range = aiofiles.os.wrap(_read_into)
 
 
 def _kind(mode: int) -> str:

@@ -193,6 +193,7 @@ class Story:
                 await self.machine.scheduler.send_parts(
                     planner.missing_parts(upload.plan, sent),
                     send,
+                    self.machine.slots,
                     urgent=lambda: self._is_late,
                 )
         finally:

@@ -10,7 +10,9 @@ import msgspec
 
 from uploader.answer import printable
 from uploader.config import NAMES, SECRETS, Given, Settings
-from uploader.model import File, Receipt, Upload
+from uploader.model import Attachment, File, Receipt, Upload
+
+Noun = Attachment | File | Receipt | Upload
 
 
 def size(count: float) -> str:
@@ -22,30 +24,47 @@ def size(count: float) -> str:
     return f"{count:.2f} GiB"
 
 
-def table(uploads: Sequence[Upload], absent: Collection[str]) -> Iterator[str]:
-    """One line for each upload; *absent* owners are not worth a word."""
+def table(
+    uploads: Sequence[Upload], messages: Sequence[Attachment], absent: Collection[str]
+) -> Iterator[str]:
+    """One line for each upload and message; *absent* owners are not worth a word."""
     yield f"{'ID':<10}{'STATE':<12}{'PARTS':<12}{'SIZE':<12}FILE"
     for upload in uploads:
         parts = f"{len(upload.parts)}/{len(upload.plan.parts)}"
-        note = ""
-        if upload.owner and upload.owner not in absent:
-            note += f"  ({upload.owner})"
-        if upload.file is not None:
-            note += f"  → {upload.file.id}"
-        elif upload.failure:
-            note += f"  ! {upload.failure}"
+        outcome = f"→ {upload.file.id}" if upload.file else _failure(upload.failure)
         yield (
             f"{upload.id:<10}{upload.state:<12}{parts:<12}"
-            f"{size(upload.plan.size):<12}{printable(str(upload.identity.path) + note)}"
+            f"{size(upload.plan.size):<12}"
+            f"{_noted(str(upload.identity.path), upload.owner, absent, outcome)}"
+        )
+    for message in messages:
+        files = f"{len(message.spec.members)} files"
+        outcome = _failure(message.failure)
+        if message.attached is not None:
+            outcome = f"→ {message.attached.conversation_id}"
+        yield (
+            f"{message.id:<10}{message.state:<12}{files:<12}{'':<12}"
+            f"{_noted(message.spec.target, message.owner, absent, outcome)}"
         )
 
 
-def as_json(noun: Upload | Receipt | File) -> str:
+def _failure(failure: str | None) -> str:
+    return f"! {failure}" if failure else ""
+
+
+def _noted(
+    subject: str, owner: str | None, absent: Collection[str], outcome: str
+) -> str:
+    working = f"({owner})" if owner and owner not in absent else ""
+    return printable("  ".join(filter(None, (subject, working, outcome))))
+
+
+def as_json(noun: Noun) -> str:
     """All of it as one JSON object."""
     return msgspec.json.encode(noun, enc_hook=str).decode()
 
 
-def details(noun: Upload | Receipt | File) -> Iterator[str]:
+def details(noun: Noun) -> Iterator[str]:
     """All of it, one line for each field; what is in a field stands indented."""
     yield from _lines(msgspec.to_builtins(noun, enc_hook=str), "")
 

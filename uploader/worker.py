@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from uploader.body import SourceBody
 from uploader.errors import (
     BackendError,
     BackendUnavailable,
@@ -14,7 +15,7 @@ from uploader.errors import (
 from uploader.events import PartProgressed, PartSent
 from uploader.model import MIB, Part, PutPart, SentPart, Upload
 from uploader.run import Run
-from uploader.source import Source, SourceBody
+from uploader.source import Source
 
 
 @dataclass(slots=True)
@@ -102,7 +103,11 @@ class Worker:
             nonlocal before
             await self.run.hold.confirm()
             machine = self.run.machine
-            machine.retry.pace.rate.add(sent - before, now=machine.clock.elapsed())
+            machine.slots.limit = machine.retry.pace.moved(
+                sent - before,
+                in_flight=machine.slots.in_flight,
+                now=machine.clock.elapsed(),
+            )
             self.bytes_sent += sent - before
             if sent // MIB > before // MIB or sent == part.size:
                 self.run.observe(PartProgressed, number=part.number, sent=sent)

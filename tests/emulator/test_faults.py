@@ -280,6 +280,11 @@ async def test_the_account_tells_which_faults_are_left(
         ({"kind": "part", "do": "slow", "rate": 0}, "rate must be above 0"),
         ({"kind": "part", "do": "status", "status": 20}, "within 200 and 599, not 20"),
         ({"kind": "part", "do": "reset", "delay": 1}, "unknown field `delay`"),
+        ({"kind": "part", "do": "reset", "events": -1}, "events must be at least 0"),
+        (
+            {"kind": "part", "do": "reset", "events": 1},
+            "events makes no sense before the effect",
+        ),
         (
             {"kind": "part", "do": "reset", "when": "after", "unread": True},
             "unread makes no sense after the effect",

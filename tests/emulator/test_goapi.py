@@ -1,144 +1,12 @@
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.emulator.client import Client, Said, png
+from tests.emulator.client import Client, png
+from tests.emulator.goapi import KEY, PDF, Relay, about, answer, at, final, prompt
 from uploader.emulator import Emulator, Fault, Switches
-
-KEY = "goapi-secret"
-PDF = "application/pdf"
-
-
-def prompt(words: str, **fields: object) -> dict[str, object]:
-    content = {"content_type": "text", "parts": [words]}
-    return {"model": "gpt-4o", "content": content, **fields}
-
-
-def about(words: str, *files: dict[str, Any]) -> dict[str, object]:
-    """A message with attachments; an image is also pointed to."""
-    pointers = [
-        {
-            "content_type": "image_asset_pointer",
-            "asset_pointer": f"file-service://{file['id']}",
-            "size_bytes": file["size"],
-            "width": file["width"],
-            "height": file["height"],
-        }
-        for file in files
-        if "width" in file
-    ]
-    kind = "multimodal_text" if pointers else "text"
-    content = {"content_type": kind, "parts": [*pointers, words]}
-    return {
-        "model": "gpt-4o",
-        "content": content,
-        "metadata": {"attachments": list(files)},
-    }
-
-
-def final(said: Said) -> dict[str, Any]:
-    """The last message of the assistant."""
-    messages = [
-        event["message"]
-        for event in said.events
-        if isinstance(event, dict) and event.get("message")
-    ]
-    (last,) = [
-        message
-        for message in messages
-        if message["author"]["role"] == "assistant" and message["end_turn"]
-    ]
-    assert isinstance(last, dict)
-    return last
-
-
-def answer(said: Said) -> str:
-    return str(final(said)["content"]["parts"][0])
-
-
-class Relay:
-    """One conversation at GoAPI."""
-
-    def __init__(self, client: Client, conversation_id: str) -> None:
-        self.client = client
-        self.path = f"/conversation/{conversation_id}"
-
-    async def say(self, document: dict[str, object]) -> Said:
-        return await self.client.post(self.path, document)
-
-    async def upload(
-        self, content: bytes, name: str = "report.pdf", *, part: str = "file"
-    ) -> Said:
-        form = aiohttp.FormData(quote_fields=False)
-        form.add_field(part, content, filename=name, content_type=PDF)
-        return await self.client.ask("POST", f"{self.path}/upload", data=form)
-
-    async def document(self, name: str = "report.pdf") -> dict[str, Any]:
-        data = (await self.upload(b"%PDF", name)).json["data"]
-        return {
-            "id": data["file_id"],
-            "name": data["file_name"],
-            "size": data["file_size"],
-            "mime_type": PDF,
-        }
-
-    async def image(self, name: str = "a.png") -> dict[str, Any]:
-        data = (await self.upload(png(), name)).json["data"]
-        return {
-            "id": data["file_id"],
-            "name": name,
-            "size": data["file_size"],
-            "mime_type": "image/png",
-            "width": 3,
-            "height": 2,
-        }
-
-
-def at(emulator: Emulator, key: str = KEY) -> Client:
-    url = f"{emulator.goapi_url}/api/chatgpt/v1"
-    return Client(url, key=None, headers={"X-API-Key": key})
-
-
-@pytest.fixture
-async def goapi(emulator: Emulator) -> AsyncIterator[Client]:
-    async with at(emulator) as client:
-        yield client
-
-
-@pytest.fixture
-async def relay(goapi: Client) -> Relay:
-    created = await goapi.post("/conversation", prompt("hello"))
-    return Relay(goapi, created.events[0]["conversation_id"])
-
-
-async def test_a_new_conversation_is_answered_by_a_stream(goapi: Client) -> None:
-    said = await goapi.post("/conversation", prompt("hello"))
-
-    *events, last = said.events
-    system, echo, *snapshots, done = [event["message"] for event in events]
-    assert said.status == 200
-    assert last == "[DONE]"
-    assert said.text.startswith('data: {"message":{')
-    assert all(list(one) == ["message", "conversation_id", "error"] for one in events)
-    assert len({event["conversation_id"] for event in events}) == 1
-    assert {event["error"] for event in events} == {None}
-    assert (system["author"]["role"], system["weight"]) == ("system", 0.0)
-    assert (system["status"], system["end_turn"]) == ("finished_successfully", True)
-    assert (echo["author"]["role"], echo["content"]["parts"]) == ("user", ["hello"])
-    texts = [message["content"]["parts"][0] for message in snapshots]
-    assert len(texts) >= 2
-    assert all(done["content"]["parts"][0].startswith(text) for text in texts)
-    assert {message["status"] for message in snapshots} == {"in_progress"}
-    assert {message["id"] for message in snapshots} == {done["id"]}
-    assert (done["status"], done["end_turn"]) == ("finished_successfully", True)
-    assert (done["recipient"], done["channel"]) == ("all", None)
-    assert done["metadata"]["parent_id"] == echo["id"]
-    assert done["metadata"]["pad"] == "A" * 26
-    assert done["content"]["parts"] == ["You asked: “hello”; and I was given no file."]
 
 
 async def test_an_upload_is_answered_in_an_envelope(
@@ -372,85 +240,6 @@ async def test_a_download_needs_no_key(relay: Relay, emulator: Emulator) -> None
     assert "x-api-key" not in emulator.account().requests[-1].headers
 
 
-@pytest.mark.parametrize(
-    ("switches", "end"),
-    [
-        (Switches(), "data: [DONE]\n\n"),
-        (Switches(goapi_end="[none]"), "data: [none]\n\n"),
-        (Switches(goapi_end="[none]", goapi_data_space=False), "data:[none]\n\n"),
-        (Switches(goapi_end="nothing"), '"error":null}\n\n'),
-    ],
-)
-async def test_a_stream_ends_as_the_switch_says(
-    relay: Relay, emulator: Emulator, switches: Switches, end: str
-) -> None:
-    emulator.switches = switches
-
-    said = await relay.say(prompt("hello"))
-
-    assert said.text.endswith(end)
-    assert "hello" in answer(said)
-
-
-async def test_a_stream_may_end_in_the_middle_of_its_last_event(
-    relay: Relay, emulator: Emulator
-) -> None:
-    emulator.switches = Switches(goapi_end="cut")
-
-    said = await relay.say(prompt("hello"))
-
-    assert said.status == 200
-    assert not said.text.endswith("\n\n")
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(said.text.rpartition("data: ")[2])
-
-
-async def test_a_stream_may_break_off_with_an_error(
-    relay: Relay, emulator: Emulator
-) -> None:
-    emulator.switches = Switches(goapi_stream_error="string")
-    string = await relay.say(prompt("hello"))
-    emulator.switches = Switches(goapi_stream_error="object")
-    document = await relay.say(prompt("hello"))
-
-    assert (string.status, document.status) == (200, 200)
-    assert [event["error"] for event in string.events if event["error"]] == [
-        "Something went wrong."
-    ]
-    assert any(
-        event["error"] == {"message": "Something went wrong.", "code": "internal_error"}
-        for event in document.events
-    )
-    assert "[DONE]" not in string.text
-
-
-async def test_an_event_may_have_no_message_and_the_echo_may_be_missing(
-    relay: Relay, emulator: Emulator
-) -> None:
-    emulator.switches = Switches(goapi_moderation=True, goapi_user_echo=False)
-
-    said = await relay.say(prompt("hello"))
-
-    assert [event["type"] for event in said.events[:-1] if "type" in event] == [
-        "moderation"
-    ]
-    assert '"role":"user"' not in said.text
-
-
-async def test_a_stream_is_cut_within_a_letter(
-    relay: Relay, emulator: Emulator
-) -> None:
-    emulator.switches = Switches(stream_split=1)
-    pieces = []
-
-    async with relay.client.raw("POST", relay.path, json=prompt("é")) as response:
-        async for piece, _ in response.content.iter_chunks():
-            pieces.append(piece)
-
-    assert "é".encode() not in pieces
-    assert "“é”" in b"".join(pieces).decode()
-
-
 async def test_errors_may_hide_behind_200(relay: Relay, emulator: Emulator) -> None:
     emulator.switches = Switches(goapi_errors="in the body", goapi_max_file=1)
 
@@ -489,20 +278,6 @@ async def test_faults_speak_the_language_of_the_service(
 
     assert (failed.status, failed.json["code"]) == (500, 500)
     assert (hidden.status, hidden.json) == (200, {"code": 500})
-
-
-async def test_a_lost_answer_is_not_a_lost_message(
-    relay: Relay, emulator: Emulator
-) -> None:
-    for do in ("reset", "truncate"):
-        emulator.add_entries([{"kind": "goapi_message", "do": do, "when": "after"}])
-        with pytest.raises((ConnectionError, aiohttp.ClientError)):
-            await relay.say(prompt("once"))
-
-    counts = emulator.account().counts
-    assert (counts["goapi_create"], counts["goapi_message"]) == (1, 2)
-    statuses = [request.status for request in emulator.account().requests]
-    assert statuses == [200, 200, 200]
 
 
 async def test_a_conversation_survives_a_restart(directory: Path) -> None:

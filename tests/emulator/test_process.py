@@ -60,6 +60,7 @@ async def test_it_takes_what_the_emulator_takes(tmp_path: Path) -> None:
     process = await started(
         tmp_path / "emulator",
         *("--key", "sk-one", "--key", "sk-two", "--control"),
+        *("--goapi-key", "g-one", "--llmprovider-key", "l-one"),
         *("--switch", "md5=base64", "--switch", "lifetime=60"),
         *("--faults", str(script), "--client-pid", "99999"),
     )
@@ -74,6 +75,10 @@ async def test_it_takes_what_the_emulator_takes(tmp_path: Path) -> None:
     async with Client(url.removesuffix("/v1")) as client:
         switches = (await client.get("/_emulator/switches")).json
         assert switches["md5"] == "base64"
+    for path in ("/api/chatgpt/v1/conversation", "/llmprovider/v1/action"):
+        headers = {"X-API-Key": "sk-two"}
+        async with Client(url.removesuffix("/v1"), headers=headers) as client:
+            assert (await client.post(path, {})).status == 401
     process.terminate()
     await process.communicate()
 

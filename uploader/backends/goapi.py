@@ -16,7 +16,14 @@ from uploader.account import Account
 from uploader.answer import Answer
 from uploader.backend import Capabilities
 from uploader.backends.mime import OCTETS
-from uploader.backends.whole import WHOLE, Stored, Whole, suffix_of
+from uploader.backends.whole import (
+    IMAGES,
+    WHOLE,
+    Stored,
+    Whole,
+    is_image,
+    suffix_of,
+)
 from uploader.config import Limits, Settings
 from uploader.errors import SourceError, UnexpectedAnswer, UsageError
 from uploader.http import Http, agent, checked_key, constant
@@ -27,13 +34,6 @@ MAX_FILE: Final = 512 * MIB
 MAX_IMAGE: Final = 20 * MIB
 MAX_SPREADSHEET: Final = 50 * MIB
 
-IMAGES: Final = {
-    ".gif": "image/gif",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-}
 SPREADSHEETS: Final = {
     ".csv": "text/csv",
     ".ods": "application/vnd.oasis.opendocument.spreadsheet",
@@ -108,7 +108,7 @@ class GoAPI(Whole):
 
     def __init__(self, account: Account, *, path: str, part_name: str) -> None:
         """*path* has a place for the `{conversation_id}`."""
-        self._http = account.http
+        self._account = account
         self.service = account.service
         self._upload_path = path
         self._part_name = part_name
@@ -126,7 +126,7 @@ class GoAPI(Whole):
         super().check(spec)
         check_size(spec.filename, spec.size)
         likely = None
-        if spec.mime_type in IMAGES.values():
+        if is_image(spec.mime_type):
             likely = MAX_IMAGE
         elif spec.mime_type in SPREADSHEETS.values():
             likely = MAX_SPREADSHEET

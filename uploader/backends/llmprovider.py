@@ -13,7 +13,14 @@ from uploader.account import Account
 from uploader.answer import Answer
 from uploader.backend import Capabilities
 from uploader.backends.mime import OCTETS
-from uploader.backends.whole import WHOLE, Stored, Whole, suffix_of
+from uploader.backends.whole import (
+    IMAGES,
+    WHOLE,
+    Stored,
+    Whole,
+    is_image,
+    suffix_of,
+)
 from uploader.config import Limits, Settings
 from uploader.errors import SourceError
 from uploader.http import Http, agent, checked_key, constant
@@ -23,13 +30,6 @@ from uploader.multipart import Form
 MAX_FILE: Final = 20_000_000
 """The document says 20M and not which M; this is right under either reading."""
 
-IMAGES: Final = {
-    ".gif": "image/gif",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-}
 DOCUMENTS: Final = {
     ".c": "text/x-c",
     ".cc": "text/x-c++",
@@ -89,7 +89,7 @@ class LLMProvider(Whole):
     limits = Limits(part_size=MAX_FILE, upload_size=MAX_FILE, parts=1, lifetime=None)
 
     def __init__(self, account: Account, *, path: str, model: str) -> None:
-        self._http = account.http
+        self._account = account
         self.service = account.service
         self._upload_path = path.lstrip("/")
         self._model = model
@@ -114,9 +114,8 @@ class LLMProvider(Whole):
         return self._upload_path
 
     def _form(self, spec: UploadSpec, opened: Opened) -> Form:
-        is_image = spec.mime_type in IMAGES.values()
         texts = [
-            ("upload_type", "multimodal" if is_image else "my_files"),
+            ("upload_type", "multimodal" if is_image(spec.mime_type) else "my_files"),
             ("model", self._model),
         ]
         if opened.upload_id != WHOLE:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from uploader.account import Account
 from uploader.answer import Answer, printable
 from uploader.backend import Body
 from uploader.config import Limits
@@ -20,7 +21,6 @@ from uploader.errors import (
     UsageError,
     WrongFile,
 )
-from uploader.http import Http
 from uploader.model import (
     Details,
     File,
@@ -40,6 +40,15 @@ from uploader.multipart import Form, escaped
 WHOLE: Final = UploadId("whole")
 """The upload id where there is no conversation: the service gives none."""
 
+IMAGES: Final = {
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
+"""The kinds that are shown to the model, and not only read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
@@ -58,7 +67,7 @@ class Whole(ABC):
     """In errors."""
     service: str
     limits: Limits
-    _http: Http
+    _account: Account
 
     @abstractmethod
     def mime_type(self, filename: str) -> str: ...
@@ -93,7 +102,7 @@ class Whole(ABC):
     async def put_part(
         self, spec: UploadSpec, opened: Opened, part: Part, body: Body
     ) -> PutPart:
-        answer = await self._http.request(
+        answer = await self._account.http.request(
             f"{self.name} upload of {printable(spec.filename)}",
             "POST",
             self._path(opened),
@@ -103,7 +112,9 @@ class Whole(ABC):
         try:
             stored = self._stored(answer)
         except UnexpectedAnswer as error:
-            error.hint = f"is {self._http.base_url} the base URL of {self.name}?"
+            error.hint = (
+                f"is {self._account.http.base_url} the base URL of {self.name}?"
+            )
             raise
         self._compare(spec, stored, answer)
         details = {"name": stored.name, "size": stored.size, **stored.details}
@@ -126,8 +137,8 @@ class Whole(ABC):
         # Not every parser of forms undoes the escapes.
         if stored.name not in (spec.filename, escaped(spec.filename)):
             raise RequestRejected(
-                f"{printable(stored.id)} is called {printable(stored.name)!r} at"
-                f" {self.name}; it was sent as {printable(spec.filename)!r}",
+                f"{printable(stored.id)} is called"
+                f" {self._account.quotable(stored.name)!r} at {self.name}; it was sent as {printable(spec.filename)!r}",
                 hint="the file was left at the service, and nothing was attached;"
                 " upload it once more under a plainer name with --filename",
                 status=answer.status,
@@ -171,13 +182,17 @@ class Whole(ABC):
         return
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._account.http.aclose()
 
     def _no_such_request(self, what: str) -> RequestRejected:
         return RequestRejected(
             f"{self.name} has no request to {what}",
             hint="`uploader list` shows what this journal knows of it",
         )
+
+
+def is_image(mime_type: str) -> bool:
+    return mime_type in IMAGES.values()
 
 
 def suffix_of(filename: str) -> str:

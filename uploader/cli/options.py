@@ -78,7 +78,7 @@ def common(command: F) -> F:
 def sending(command: F) -> F:
     """The options of every command that sends parts."""
     options = [
-        click.option("--parallel", type=int, help="Parts at once, at most.  [8]"),
+        click.option("--parallel", type=int, help="Parts at once, at most.  [64]"),
         click.option(
             "--md5",
             type=click.Choice(["hex", "base64", "off"]),

@@ -32,12 +32,13 @@ def list_(everything: bool, **options: Any) -> None:
         from uploader.tables import as_json, table
 
         uploads = await journal.uploads(unfinished=not everything)
+        messages = await journal.attachments(unfinished=not everything)
         if call.as_json:
-            for upload in uploads:
-                click.echo(as_json(upload))
-        elif uploads:
+            for line in (*map(as_json, uploads), *map(as_json, messages)):
+                click.echo(line)
+        elif uploads or messages:
             absent = await journal.absent_owners(now=time.time())
-            for line in table(uploads, absent):
+            for line in table(uploads, messages, absent):
                 click.echo(line)
         elif not call.quiet:
             click.echo("nothing is unfinished", err=True)

@@ -226,13 +226,18 @@ def _say(call: Call, asked: Chat) -> Message:
             db,
             _conversation(db, call, asked.conversation_id),
             said.content,
-            files={file.id: file for file in relays.files_by(db, call.owner)},
+            files=_files_of(db, call),
             parent_id=asked.parent_message_id,
             attachments=said.attachments,
             pointers=said.parts,
         )
     remark_spellings(call, said.attachments)
     return held.answer
+
+
+def _files_of(db: Connection, call: Call) -> dict[str, RelayFile]:
+    """All files of the key: only GoAPI ties a file to one conversation."""
+    return {file.id: file for file in relays.files_by(db, "llmprovider", call.owner)}
 
 
 def _completion(asked: Chat, answer: Message, created: int) -> Document:

@@ -134,8 +134,8 @@ def files_of(db: Connection, conversation_id: str) -> list[RelayFile]:
     return _files(db, "conversation_id = ?", [conversation_id])
 
 
-def files_by(db: Connection, owner: str) -> list[RelayFile]:
-    return _files(db, "owner = ?", [owner])
+def files_by(db: Connection, relay: Relay, owner: str) -> list[RelayFile]:
+    return _files(db, "relay = ? AND owner = ?", [relay, owner])
 
 
 def _files(db: Connection, condition: str, values: Sequence[str]) -> list[RelayFile]:

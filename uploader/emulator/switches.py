@@ -1,6 +1,6 @@
 """Where the contract is silent, or servers in the wild differ: one switch each.
 
-The defaults are OpenAI's service as far as it is known.  `source` says how far:
+The defaults are the services as far as they are known.  `source` says how far:
 *recording* (seen on the wire), *spec* (the published description), *inferred*
 (nobody said so), *wild* (another implementation does it).
 """

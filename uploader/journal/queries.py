@@ -115,7 +115,7 @@ def no_upload(db: Database, name: str) -> UsageError:
     if _named(db, ATTACHMENTS_NAMED, name):
         return UsageError(
             f"{name!r} is an attachment, not an upload",
-            hint="`uploader attachments` shows all of these",
+            hint="`uploader list` shows all of these",
         )
     return UsageError(f"no upload {name!r}", hint="`uploader list` shows all")
 
@@ -147,7 +147,7 @@ def no_attachment(db: Database, name: str) -> UsageError:
             hint="`uploader list` shows all of these",
         )
     return UsageError(
-        f"no attachment {name!r}", hint="`uploader attachments` shows all"
+        f"no attachment {name!r}", hint="`uploader list` shows all"
     )
 
 

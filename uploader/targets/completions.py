@@ -36,7 +36,11 @@ class Completions(Reader):
     """One completion is the whole answer; a chunk of it is one more piece."""
 
     def whole(self, answer: Answer) -> str:
-        text = self.take(answer.decode(dict))
+        try:
+            text = self.take(answer.decode(dict))
+        except UnexpectedAnswer as error:
+            error.hint = LOOK
+            raise
         if not self.is_answered:
             raise UnexpectedAnswer(
                 f"{self.operation}: the answer says nothing", hint=LOOK

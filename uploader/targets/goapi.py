@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uploader.account import Account
 from uploader.backends import goapi
+from uploader.backends.whole import is_image
 from uploader.config import Goapi, Settings
 from uploader.model import FileRef, Scope
 from uploader.target import Message
@@ -29,9 +30,6 @@ class GoapiConversation(Relay):
     def mime_type(self, filename: str) -> str:
         return goapi.mime_type(filename)
 
-    def is_image(self, mime_type: str) -> bool:
-        return mime_type in goapi.IMAGES.values()
-
     def check_file(self, name: str, size: int, mime_type: str) -> None:
         goapi.check_size(name, size)
 
@@ -48,7 +46,7 @@ class GoapiConversation(Relay):
             body["gizmo_id"] = self._settings.gizmo_id
         if message.scope.parent_message_id:
             body["parent_message_id"] = message.scope.parent_message_id
-        images = [file for file in message.files if self.is_image(self.type_of(file))]
+        images = [file for file in message.files if is_image(self.type_of(file))]
         # Images first, and exactly one text, the last.
         body["content"] = {
             "content_type": "multimodal_text" if images else "text",
@@ -77,7 +75,7 @@ class GoapiConversation(Relay):
             "size": self.size(file),
             "mime_type": mime_type,
         }
-        if self.is_image(mime_type):
+        if is_image(mime_type):
             # The documents use both spellings for images, and stress this one.
             attachment["mimeType"] = mime_type
             attachment["width"], attachment["height"] = self.dimensions(file) or (

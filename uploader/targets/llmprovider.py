@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from uploader.account import Account
 from uploader.backends import llmprovider
+from uploader.backends.whole import is_image
 from uploader.config import Llmprovider, Settings
 from uploader.model import FileRef, Scope
 from uploader.target import Message
@@ -33,9 +34,6 @@ class LlmproviderConversation(Relay):
     def mime_type(self, filename: str) -> str:
         return llmprovider.mime_type(filename)
 
-    def is_image(self, mime_type: str) -> bool:
-        return mime_type in llmprovider.IMAGES.values()
-
     def check_file(self, name: str, size: int, mime_type: str) -> None:
         llmprovider.check_file(name, size, mime_type)
 
@@ -55,7 +53,7 @@ class LlmproviderConversation(Relay):
         said: dict[str, object] = {"role": "user", "content": message.prompt or ""}
         if message.files:
             said["attachments"] = [self._attachment(file) for file in message.files]
-        images = [file for file in message.files if self.is_image(self.type_of(file))]
+        images = [file for file in message.files if is_image(self.type_of(file))]
         if images:
             said["parts"] = [self._part(file) for file in images]
         body["messages"] = [said]
@@ -71,7 +69,7 @@ class LlmproviderConversation(Relay):
         }
         if tokens := file.details.get("fileTokenSize"):
             attachment["fileTokenSize"] = tokens
-        if self.is_image(mime_type):
+        if is_image(mime_type):
             attachment["width"], attachment["height"] = self.dimensions(file) or (
                 None,
                 None,

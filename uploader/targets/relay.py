@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from uploader.account import Account
+from uploader.backends.whole import is_image
 from uploader.errors import (
     BackendUnavailable,
     RequestRejected,
@@ -42,9 +43,6 @@ class Relay(ABC):
 
     @abstractmethod
     def mime_type(self, filename: str) -> str: ...
-
-    @abstractmethod
-    def is_image(self, mime_type: str) -> bool: ...
 
     @abstractmethod
     def check_file(self, name: str, size: int, mime_type: str) -> None:
@@ -86,7 +84,7 @@ class Relay(ABC):
                 hint="give them with --filename and --size",
             )
         self.check_file(file.name, size, mime_type)
-        if self.is_image(mime_type) and self.dimensions(file) is None:
+        if is_image(mime_type) and self.dimensions(file) is None:
             raise SourceError(
                 f"{file.name}: its width and height cannot be read, and"
                 f" {self.backend} wants to know them",
@@ -133,7 +131,7 @@ class Relay(ABC):
             )
         return Scope(
             conversation_id=reader.conversation_id,
-            parent_message_id=reader.message_id,
+            parent_message_id=reader.message_id if reader.is_answered else None,
         )
 
     async def newest(self, scope: Scope) -> str | None:

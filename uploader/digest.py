@@ -1,0 +1,67 @@
+"""Reading and digesting off the event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import aiofiles.os
+
+from uploader.errors import SourceError, UsageError
+from uploader.model import MIB
+
+
+class Digest(Protocol):
+    def update(self, data: bytes | bytearray | memoryview, /) -> object: ...
+    def hexdigest(self) -> str: ...
+
+
+def new_digest(name: str) -> Digest:
+    """An empty digest of that algorithm.  Raises `UsageError` for an unknown one."""
+    if name == "blake3":
+        # It costs as much to import as hashlib, and not every run needs it.
+        from blake3 import blake3
+
+        return blake3()
+    # SHAKE has no length of its own, so there is no plain hexdigest() of it.
+    if not name.lower().startswith("shake"):
+        with contextlib.suppress(ValueError):
+            return hashlib.new(name, usedforsecurity=False)
+    usable = {"blake3", *hashlib.algorithms_guaranteed} - {"shake_128", "shake_256"}
+    raise UsageError(
+        f"{name!r} is no digest known here",
+        hint=f"choose one of {', '.join(sorted(usable))}, or off",
+    )
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Tell a disk that fails from a connection that does."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="look after the disk, then `uploader resume`",
+        ) from error
+
+
+def _read_into(fd: int, offset: int, size: int, hashes: list[Digest]) -> int:
+    """Feed a range to *hashes*; return how much of it there was."""
+    done = 0
+    while done < size:
+        piece = os.pread(fd, min(MIB, size - done), offset + done)
+        if not piece:
+            break
+        for digest in hashes:
+            digest.update(piece)
+        done += len(piece)
+    return done
+
+
+pread = aiofiles.os.wrap(os.pread)
+digest_range = aiofiles.os.wrap(_read_into)

@@ -1,0 +1,160 @@
+"""How a part's bytes reach the socket: the cheapest way that is right.
+
+Over plain TCP the kernel takes them from the page cache itself (`sendfile`): no copy,
+and an eighth of the processor time of reading and writing (see `benchmarks/`).  Under
+TLS, and wherever there is no `sendfile`, they pass through fresh buffers of 256 KiB:
+larger ones fall out of the processor's cache, and one that is used again corrupts
+parts silently, since transports keep views of what they could not send yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+from uploader.backend import Body, PageBody
+from uploader.errors import BackendUnavailable
+from uploader.multipart import Envelope, Form
+
+
+class PartPayload(Payload):
+    """A whole multipart body with one file field, sent as it is read.
+
+    Its size is known beforehand, so it goes out with a Content-Length: aiohttp's
+    own form data would be chunked, or hold the part in memory.
+    """
+
+    _autoclose = True
+
+    def __init__(self, operation: str, body: Body, form: Form, progress: float) -> None:
+        envelope = Envelope(form)
+        super().__init__(body, content_type=envelope.content_type)
+        self._head, self._tail = envelope.head, envelope.tail
+        self._size = len(self._head) + body.size + len(self._tail)
+        self._operation = operation
+        self._body = body
+        self._progress = progress
+        self.failure: Exception | None = None
+        """What ended the body; aiohttp hides it in an error of its own."""
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._progress) as stall:
+                await writer.write(self._head)
+                transport = _plain_transport(writer)
+                if transport is not None and isinstance(self._body, PageBody):
+                    await self._send_pages(writer, transport, self._body, stall)
+                else:
+                    await self._write_chunks(writer, stall)
+                await writer.write(self._tail)
+        except TimeoutError:
+            if stall.expired():
+                self.failure = BackendUnavailable(
+                    f"{self._operation}: nothing moved for {self._progress:g} s;"
+                    " the connection was given up"
+                )
+            raise
+
+    async def _write_chunks(
+        self, writer: AbstractStreamWriter, stall: asyncio.Timeout
+    ) -> None:
+        async for chunk in self._chunks():
+            await writer.write(chunk)
+            self._moved(stall)
+
+    async def _chunks(self) -> AsyncIterator[bytes | bytearray]:
+        try:
+            async for chunk in self._body.chunks():
+                yield chunk
+        except Exception as error:
+            self.failure = error
+            raise
+
+    async def _send_pages(
+        self,
+        writer: AbstractStreamWriter,
+        transport: asyncio.Transport,
+        body: PageBody,
+        stall: asyncio.Timeout,
+    ) -> None:
+        # Nothing of the head may be left in user space when the kernel takes over.
+        transport.set_write_buffer_limits(high=0)
+        await writer.drain()
+        # add_writer() refuses the number that the transport itself uses.
+        out = os.dup(transport.get_extra_info("socket").fileno())
+
+        async def send(file: int, offset: int, count: int) -> int:
+            sent = await _sendfile(out, file, offset, count)
+            self._moved(stall)
+            return sent
+
+        try:
+            await body.send_pages(send)
+        except OSError:
+            raise
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            os.close(out)
+            transport.set_write_buffer_limits()
+
+    def _moved(self, stall: asyncio.Timeout) -> None:
+        stall.reschedule(asyncio.get_running_loop().time() + self._progress)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a part is never held in memory")
+
+
+async def _sendfile(out: int, file: int, offset: int, count: int) -> int:
+    """Send up to *count* bytes; return how many, 0 at the end of the file.
+
+    One callback stays registered until all is sent: a future for each wake-up would
+    cost more than the sending.  Reading goes on, so an early answer is seen.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[int] = loop.create_future()
+    sent = 0
+
+    def push() -> None:
+        nonlocal sent
+        if done.done():
+            return
+        try:
+            moved = os.sendfile(out, file, offset + sent, count - sent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            done.set_exception(error)
+            return
+        sent += moved
+        if moved == 0 or sent == count:
+            done.set_result(sent)
+
+    loop.add_writer(out, push)
+    try:
+        return await done
+    finally:
+        loop.remove_writer(out)
+
+
+def _plain_transport(writer: AbstractStreamWriter) -> asyncio.Transport | None:
+    """The transport, if the kernel may write to its socket beside it."""
+    transport: Any = getattr(writer, "transport", None)
+    if transport is None or not hasattr(os, "sendfile"):
+        return None
+    if transport.get_extra_info("sslcontext") is not None:
+        return None
+    if transport.get_extra_info("socket") is None:
+        return None
+    return transport  # type: ignore[no-any-return]
