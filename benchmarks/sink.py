@@ -168,8 +168,13 @@ class Stream:
         truncates = self._truncates and digest is None
         target = NEVER_WRITTEN if truncates else self._buffer
         flags = (socket.MSG_TRUNC,) if truncates else ()
-        self._wake_at(GATHER)
+        # TLS reads records, and would wait for more than the peer sends.
+        gathers = self._truncates and left > GATHER
+        if gathers:
+            self._wake_at(GATHER)
         while left:
+            if gathers and left <= GATHER:
+                self._wake_at(1)
             count = self._connection.recv_into(target, min(left, len(target)), *flags)
             if count == 0:
                 raise ConnectionResetError
@@ -178,13 +183,11 @@ class Stream:
             self._traffic.payload += count
             self._traffic.received += count
             left -= count
-        self._wake_at(1)
 
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
 
     def _wake_at(self, size: int) -> None:
-        # Where less than that is asked for, less is enough.
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def _more(self, size: int) -> int:

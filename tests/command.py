@@ -17,6 +17,8 @@ import aiohttp
 from uploader.cli import main
 
 KEY = "sk-test-0123456789"
+GOAPI_KEY = "goapi-test-0123456789"
+LLMPROVIDER_KEY = "llm-test-0123456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,18 @@ class Command:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("UPLOADER_", "OPENAI_", "AZURE_"))
+            if not name.startswith(
+                ("UPLOADER_", "OPENAI_", "AZURE_", "GOAPI_", "LLMPROVIDER_")
+            )
         }
+        # The emulator has all services at one address.
+        origin = self.base_url.removesuffix("/v1")
         return {
             **kept,
+            "GOAPI_API_KEY": GOAPI_KEY,
+            "GOAPI_BASE_URL": origin,
+            "LLMPROVIDER_API_KEY": LLMPROVIDER_KEY,
+            "LLMPROVIDER_BASE_URL": f"{origin}/llmprovider/v1",
             "OPENAI_API_KEY": KEY,
             "OPENAI_BASE_URL": self.base_url,
             "UPLOADER_JOURNAL": str(self.journal),

@@ -21,7 +21,9 @@ def nobodys_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(variable.lower(), raising=False)
     for variable in list(os.environ):
-        if variable.startswith(("UPLOADER_", "OPENAI_", "AZURE_")):
+        if variable.startswith(
+            ("UPLOADER_", "OPENAI_", "AZURE_", "GOAPI_", "LLMPROVIDER_")
+        ):
             monkeypatch.delenv(variable)
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))

@@ -357,7 +357,7 @@ async def test_what_cannot_finish_in_time_is_said_with_the_rate_that_it_takes(
 ) -> None:
     told = Told()
     async with Uploader(settings, observers=[told]) as uploader:
-        machine = uploader._default
+        machine = await uploader.machine()
         machine.retry.pace.remembered_rate = 1.0
         await uploader.upload(source)
 

@@ -23,6 +23,7 @@ from uploader.errors import (
 )
 from uploader.lease import Hold
 from uploader.model import Attached, Attachment, AttachmentState, FileRef, Scope
+from uploader.retry import backoff
 from uploader.run import Machine
 from uploader.target import Message, Target
 
@@ -45,13 +46,38 @@ class Attaching:
     target: Target
     attachment: Attachment
     hold: Hold
+    _told: str = ""
+    """What observers heard of the answer so far."""
+    _lost: int = 0
+    """How often an answer was lost in this run, and the message was not there."""
+    _reason: BackendError | None = None
+    """Why the last answer was lost."""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the message may be there, and nobody heard of it."""
+        return self.attachment.state is AttachmentState.ATTACHING
+
+    async def join(self, home: Scope | None) -> None:
+        """Take the conversation that the files are in already instead of a new one."""
+        if home is None or self.attachment.scope is not None:
+            return
+        service = self.attachment.spec.service
+        last = await self.machine.journal.last_message(service, home.conversation_id)
+        scope = replace(home, parent_message_id=last or home.parent_message_id)
+        await self.machine.journal.record_scope(self.hold.lease, scope)
+        await self._reload()
 
     async def prepare(self) -> Scope:
         """The conversation; a new one is journalled before anything goes into it."""
         if self.attachment.scope is not None:
             return self.attachment.scope
         journal, service = self.machine.journal, self.attachment.spec.service
-        scope = await self._ask("prepare", self.target.prepare)
+        try:
+            scope = await self._ask("prepare", self.target.prepare)
+        except RequestRejected as error:
+            await journal.fail_attachment(self.hold.lease, str(error))
+            raise
         if scope.parent_message_id is None:
             last = await journal.last_message(service, scope.conversation_id)
             scope = replace(scope, parent_message_id=last)
@@ -94,6 +120,9 @@ class Attaching:
 
     async def _begin(self, message: Message) -> None:
         """Journal what is there now, then ask."""
+        if self._told:
+            self._on_delta("\n")
+            self._told = ""
         cursor = None
         if self.target.capabilities.can_find:
             cursor = await self._ask("look", lambda: self.target.newest(message.scope))
@@ -124,6 +153,7 @@ class Attaching:
                 isinstance(error, BackendUnavailable) and error.effect_possible
             ):
                 self._observe(events.AttachOutcomeSought, reason=str(error))
+                self._reason = error
                 raise Lost from error
             await journal.withdraw_attach(lease)
             if isinstance(error, RequestRejected):
@@ -136,9 +166,10 @@ class Attaching:
             await self._record(await self._fetch(self.attachment.response_id))
             return
         if not self.target.capabilities.can_find:
+            why = f": {self._reason}" if self._reason else ""
             raise OutcomeUnknown(
-                f"the message may be in conversation {message.scope.conversation_id};"
-                f" {self.target.backend} cannot be asked",
+                f"the message may be in conversation {message.scope.conversation_id},"
+                f" and {self.target.backend} cannot be asked{why}",
                 hint="look there; to send it once more:"
                 f" `uploader resume {self.attachment.id} --again`",
             )
@@ -152,6 +183,17 @@ class Attaching:
             await self._record(found)
         else:
             await self.again()
+            await self._think_twice()
+
+    async def _think_twice(self) -> None:
+        """It is certainly not there; another try, unless there were enough."""
+        if self._reason is None:
+            return
+        self._lost += 1
+        policy = self.machine.settings.retry
+        if self._lost >= policy.max_attempts:
+            raise self._reason
+        await self.machine.clock.sleep(backoff(self._lost, policy))
 
     async def _fetch(self, response_id: str) -> Attached:
         clock, timeouts = self.machine.clock, self.machine.settings.timeouts
@@ -174,7 +216,12 @@ class Attaching:
         async def usable() -> bool | None:
             return await self.target.wait(message, attached) or None
 
-        if not await self._look(usable, until=clock.wall() + timeouts.usable):
+        try:
+            is_usable = await self._look(usable, until=clock.wall() + timeouts.usable)
+        except RequestRejected as error:
+            await self.machine.journal.fail_attachment(self.hold.lease, str(error))
+            raise
+        if not is_usable:
             raise BackendUnavailable(
                 f"{self.target.name}: the files are attached, and after"
                 f" {timeouts.usable:g} s still not usable",
@@ -223,12 +270,18 @@ class Attaching:
         return await self.machine.retry(request, on_backoff=on_backoff)
 
     def _on_delta(self, text: str) -> None:
+        self._told += text
         self._observe(events.AnswerProgressed, text=text)
 
     async def _on_response(self, response_id: str) -> None:
         await self.machine.journal.record_response(self.hold.lease, response_id)
 
     def _announce(self, message: Message, attached: Attached) -> None:
+        if self._told and attached.answer and self._told != attached.answer:
+            # The stream broke off, and the answer was asked for once more.
+            head, rest = attached.answer[: len(self._told)], attached.answer
+            is_whole = head == self._told
+            self._on_delta(rest[len(head) :] if is_whole else f"\n{rest}")
         self._observe(
             events.AttachmentCompleted,
             conversation_id=attached.conversation_id,

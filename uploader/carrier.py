@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from uploader import planner
+from uploader import image, planner
 from uploader.climb import START
 from uploader.errors import (
     Interrupted,
@@ -78,12 +78,17 @@ def spec_of(machine: Machine, source: Source, wish: Wish) -> UploadSpec:
     """What the service will be told of *source*."""
     name = source.path.name if wish.filename is None else wish.filename
     mime_type = wish.mime_type or machine.backend.mime_type(name)
+    width, height = None, None
+    if wish.target is not None:
+        width, height = image.dimensions(source.path) or (None, None)
     return UploadSpec(
         filename=name,
         purpose=wish.purpose,
         size=source.fingerprint.size,
         mime_type=mime_type,
         expires_after=wish.expires_after,
+        width=width,
+        height=height,
     )
 
 

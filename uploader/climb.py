@@ -28,7 +28,7 @@ LINEAR: Final = 0.7
 GAIN: Final = 0.2
 """Of the gain that a linear growth would bring, so much makes a step worth it."""
 
-KNEE: Final = 0.97
+KNEE: Final = 0.95
 """The smallest limit that brings so much of the best rate is the one to hold."""
 
 SETTLE: Final = 0.3

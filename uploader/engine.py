@@ -10,7 +10,6 @@ from typing import Final, Self
 
 from uploader import carrier
 from uploader.backend import Backend
-from uploader.backends import open_backend
 from uploader.carrier import Wish
 from uploader.clock import Clock, SystemClock
 from uploader.config import Settings
@@ -64,7 +63,7 @@ class Uploader:
         self._observers = list(observers)
         self._clock = SystemClock() if clock is None else clock
         self._running: Machines | None = None
-        self._default: Machine
+        self._default: Machine | None = None
 
     @classmethod
     def from_openai(
@@ -89,11 +88,11 @@ class Uploader:
         settings = self.settings
         if settings.digest != "off":
             new_digest(settings.digest)
-        backend = self._backend or open_backend(settings)
         try:
             journal = await open_journal(settings, self._clock)
         except BaseException:
-            await backend.aclose()
+            if self._backend is not None:
+                await self._backend.aclose()
             raise
         self._running = machines = Machines(
             settings,
@@ -102,7 +101,9 @@ class Uploader:
             clock=self._clock,
             observe=self._observe,
         )
-        self._default = await machines.add(backend.service.split()[0], backend)
+        if self._backend is not None:
+            name = self._backend.service.split()[0]
+            self._default = await machines.add(name, self._backend)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -150,7 +151,7 @@ class Uploader:
                 "a prompt goes to a conversation, and none is named",
                 hint="say where with --to, e.g. --to conversation:new",
             )
-        machine = self._default
+        machine = await self.machine()
         with Source.open(Path(path)) as source:
             claim = await carrier.begin(machine, source, wish)
             return await carrier.carry(machine, claim, source)
@@ -235,9 +236,13 @@ class Uploader:
         claim = await journal.take(upload.id, now=self._clock.wall())
         # The result of one that is on its way to a target is the message's to deliver.
         deliver = upload.identity.target is None
-        return await carrier.carry(
+        file = await carrier.carry(
             machine, claim, accept=accept, again=again, deliver=deliver
         )
+        for attachment in await self.attachments(unfinished=True):
+            if upload.id in attachment.spec.members:
+                return await self._outbox.resume(attachment)
+        return file
 
     async def cancel(self, name: str) -> None:
         """Give an upload up, here and at the service.
@@ -260,7 +265,8 @@ class Uploader:
     async def resumable(self) -> Sequence[Upload | Attachment]:
         """What is unfinished at services that the settings lead to.
 
-        Uploads that belong to a message are taken up with it.
+        Uploads that belong to a message are taken up with it.  Raises `UsageError` when
+        there is nothing and the settings lead nowhere.
         """
         uploads = await self.uploads(unfinished=True)
         attachments = await self.attachments(unfinished=True)
@@ -275,6 +281,8 @@ class Uploader:
             for attachment in attachments
             if await self._machines.reaches(attachment.spec.service)
         ]
+        if not found:
+            await self.machine()
         return found
 
     def drain(self) -> None:
@@ -289,6 +297,12 @@ class Uploader:
         if self._running is None:
             raise RuntimeError("an Uploader works inside `async with` only")
         return self._running
+
+    async def machine(self) -> Machine:
+        """What works for the service of the settings, for those who look inside."""
+        # Opened when it is needed: who sends to GoAPI needs no key of OpenAI.
+        machines = self._machines
+        return self._default or await machines.named(self.settings.backend)
 
     @property
     def _outbox(self) -> Outbox:

@@ -118,6 +118,9 @@ class UploadSpec:
     mime_type: str
     expires_after: int | None = None
     """Life of the resulting file after its creation, not of the upload."""
+    width: int | None = None
+    height: int | None = None
+    """Pixels of an image; a message about it may have to repeat them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,6 +392,8 @@ class UploadedFile:
     mime_type: str
     md5: str | None
     resumed: bool
+    width: int | None
+    height: int | None
     receipt: Receipt
     details: Details = field(default_factory=dict)
     attached: Attached | None = None

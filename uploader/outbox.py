@@ -6,13 +6,14 @@ killed between the last upload and its message still knows what is to be said.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from uploader import carrier, image
+from uploader import carrier
 from uploader.attach import Attaching
 from uploader.carrier import Wish
 from uploader.errors import (
@@ -44,6 +45,16 @@ from uploader.target import Target
 from uploader.targets import open_target
 
 
+@dataclass(slots=True)
+class Claims:
+    """The uploads of a message while this process holds them, in their order."""
+
+    held: list[tuple[Claim, Source | None]] = field(default_factory=list)
+
+    def add(self, claim: Claim, source: Source | None) -> None:
+        self.held.append((claim, source))
+
+
 class Outbox:
     """Sends messages to targets."""
 
@@ -68,21 +79,20 @@ class Outbox:
                 target.accepts(
                     [self._draft(machine, source, wish) for source in sources], prompt
                 )
-                claims = await self._begin(machine, sources, wish)
-                spec = AttachmentSpec(
-                    service=target.service,
-                    target=wish.target,
-                    prompt=prompt,
-                    model=model,
-                    members=tuple(claim.upload.id for claim in claims),
-                )
-                journal = self._machines.journal
-                attachment = await journal.begin_attachment(
-                    spec, now=self._machines.clock.wall()
-                )
-                return await self._carry(
-                    target, machine, attachment, list(zip(claims, sources, strict=True))
-                )
+                async with self._claims() as claims:
+                    for source in sources:
+                        claim = await carrier.begin(machine, source, wish)
+                        claims.add(claim, source)
+                    spec = AttachmentSpec(
+                        service=target.service,
+                        target=wish.target,
+                        prompt=prompt,
+                        model=model,
+                        members=tuple(claim.upload.id for claim, _ in claims.held),
+                    )
+                    journal, clock = self._machines.journal, self._machines.clock
+                    attachment = await journal.begin_attachment(spec, now=clock.wall())
+                    return await self._carry(target, machine, attachment, claims)
 
     async def attach(
         self,
@@ -107,7 +117,8 @@ class Outbox:
             claim = await self._machines.journal.begin_attachment(
                 spec, now=self._machines.clock.wall()
             )
-            return (await self._carry(target, machine, claim, [])).attached
+            async with self._claims() as claims:
+                return (await self._carry(target, machine, claim, claims)).attached
 
     async def resume(self, attachment: Attachment, *, again: bool = False) -> Sent:
         """Go on with an attachment of the journal, its uploads included."""
@@ -115,28 +126,33 @@ class Outbox:
         async with self._target(attachment.spec.target) as target:
             machine = await self._machines.of(attachment.spec.service)
             claim = await journal.take_attachment(attachment.id, now=now)
-            return await self._carry(target, machine, claim, [], again=again)
+            async with self._claims() as claims:
+                return await self._carry(target, machine, claim, claims, again=again)
 
     async def _carry(
         self,
         target: Target,
         machine: Machine,
         claim: AttachmentClaim,
-        claims: Sequence[tuple[Claim, Source | None]],
+        claims: Claims,
         *,
         again: bool = False,
     ) -> Sent:
         journal = machine.journal
         async with self._held(target, machine, claim) as attaching:
+            if not claims.held:
+                await self._retake(attaching.attachment, claims)
             if again:
-                await attaching.again()
+                await self._again(attaching, claims)
             scope = None
             if target.capabilities.owns_files:
+                await attaching.join(_home(claims))
                 scope = await attaching.prepare()
-            if not claims:
-                claims = await self._retake(attaching.attachment)
-            files = await self._upload(machine, claims, scope)
-            refs = self._refs(attaching.attachment, files, scope)
+            elif not target.name.endswith(":new"):
+                # What is not there is better known before gigabytes are sent.
+                await attaching.prepare()
+            files = await self._upload(machine, claims, scope, again=again)
+            refs = await self._refs(attaching.attachment, files)
             attached = await attaching.attach(refs)
             await journal.deliver_attachment(claim.lease, now=machine.clock.wall())
         return Sent(
@@ -147,37 +163,64 @@ class Outbox:
     async def _upload(
         self,
         machine: Machine,
-        claims: Sequence[tuple[Claim, Source | None]],
+        claims: Claims,
         scope: Scope | None,
+        *,
+        again: bool,
     ) -> dict[LocalId, UploadedFile]:
-        """Carry the uploads side by side; their order stays that of the message."""
-        async with together() as group:
-            tasks = {
-                claim.upload.id: group.create_task(
-                    carrier.carry(machine, claim, source, scope=scope, deliver=False)
+        """Carry the uploads side by side; their order stays that of the message.
+
+        One that fails does not stop the others: what is on its way to a service that
+        takes whole files would be in doubt.
+        """
+        files: dict[LocalId, UploadedFile] = {}
+        failures: list[UploaderError] = []
+
+        async def carry(claim: Claim, source: Source | None) -> None:
+            try:
+                files[claim.upload.id] = await carrier.carry(
+                    machine,
+                    claim,
+                    source,
+                    scope=scope,
+                    again=again and carrier.is_in_doubt(claim.upload),
+                    deliver=False,
                 )
-                for claim, source in claims
-            }
-        return {name: task.result() for name, task in tasks.items()}
+            except UploaderError as error:
+                failures.append(error)
 
-    async def _begin(
-        self, machine: Machine, sources: Sequence[Source], wish: Wish
-    ) -> list[Claim]:
-        async with contextlib.AsyncExitStack() as undo:
-            claims = []
-            for source in sources:
-                claim = await carrier.begin(machine, source, wish)
-                undo.push_async_callback(machine.journal.release, claim.lease)
-                claims.append(claim)
-            undo.pop_all()
-        return claims
+        async with together() as group:
+            for claim, source in claims.held:
+                group.create_task(carry(claim, source))
+        if failures:
+            raise failures[0]
+        return files
 
-    async def _retake(
-        self, attachment: Attachment
-    ) -> list[tuple[Claim, Source | None]]:
+    async def _again(self, attaching: Attaching, claims: Claims) -> None:
+        """Somebody looked: what is in doubt, files or message, is not there."""
+        if attaching.is_in_doubt:
+            await attaching.again()
+        elif not any(carrier.is_in_doubt(claim.upload) for claim, _ in claims.held):
+            attachment = attaching.attachment
+            raise UsageError(
+                f"attachment {attachment.id} is {attachment.state}; its outcome is not"
+                " in doubt",
+                hint="leave out --again",
+            )
+
+    @contextlib.asynccontextmanager
+    async def _claims(self) -> AsyncIterator[Claims]:
+        """Let go of all claims in the end; those that were carried let go before."""
+        claims = Claims()
+        try:
+            yield claims
+        finally:
+            for claim, _ in claims.held:
+                await asyncio.shield(self._machines.journal.release(claim.lease))
+
+    async def _retake(self, attachment: Attachment, claims: Claims) -> None:
         """Claim the uploads of an attachment that an earlier run left."""
         journal = self._machines.journal
-        claims: list[tuple[Claim, Source | None]] = []
         for member in attachment.spec.members:
             if isinstance(member, FileRef):
                 continue
@@ -189,39 +232,38 @@ class Outbox:
                     hint="send the files again; that is a new message",
                 )
             now = self._machines.clock.wall()
-            claims.append((await journal.take(upload.id, now=now), None))
-        return claims
+            claims.add(await journal.take(upload.id, now=now), None)
 
-    def _refs(
-        self,
-        attachment: Attachment,
-        files: dict[LocalId, UploadedFile],
-        scope: Scope | None,
+    async def _refs(
+        self, attachment: Attachment, files: dict[LocalId, UploadedFile]
     ) -> tuple[FileRef, ...]:
         """The members as the message has to describe them, in their order."""
-        owner = scope.conversation_id if scope is not None else None
-        return tuple(
-            member if isinstance(member, FileRef) else _ref(files[member], owner)
-            for member in attachment.spec.members
-        )
+        refs = []
+        for member in attachment.spec.members:
+            if isinstance(member, FileRef):
+                refs.append(member)
+            else:
+                upload = await self._machines.journal.find(member)
+                refs.append(_ref(files[member], upload.scope))
+        return tuple(refs)
 
     def _draft(self, machine: Machine, source: Source, wish: Wish) -> FileRef:
         """What is known of a file before it has an id."""
         spec = carrier.spec_of(machine, source, wish)
-        width, height = image.dimensions(source.path) or (None, None)
         return FileRef(
             file_id=FileId(""),
             name=spec.filename,
             size=spec.size,
             mime_type=spec.mime_type,
-            width=width,
-            height=height,
+            width=spec.width,
+            height=spec.height,
         )
 
     async def _known(self, machine: Machine, target: Target, file: FileRef) -> FileRef:
         """A file that exists, with what its service knows of it."""
         await self._check_owner(machine, target, file)
         if not machine.backend.capabilities.knows_files:
+            file = await self._remembered(machine, file)
             mime_type = file.mime_type or machine.backend.mime_type(file.name)
             return replace(file, mime_type=mime_type)
         found = await machine.backend.get_file(file.file_id)
@@ -231,6 +273,22 @@ class Outbox:
             name=name,
             size=file.size if file.size is not None else found.bytes,
             mime_type=file.mime_type or machine.backend.mime_type(name),
+        )
+
+    async def _remembered(self, machine: Machine, file: FileRef) -> FileRef:
+        """The file with what this journal knows of it, if it made it."""
+        upload = await machine.journal.find_file(file.file_id)
+        if upload is None or upload.file is None:
+            return file
+        return replace(
+            file,
+            name=file.name or upload.spec.filename,
+            size=upload.spec.size if file.size is None else file.size,
+            mime_type=file.mime_type or upload.spec.mime_type,
+            width=upload.spec.width if file.width is None else file.width,
+            height=upload.spec.height if file.height is None else file.height,
+            scope=upload.scope.conversation_id if upload.scope else file.scope,
+            details=file.details or upload.file.details,
         )
 
     async def _check_owner(
@@ -301,15 +359,29 @@ class Outbox:
             raise
 
 
-def _ref(file: UploadedFile, scope: str | None) -> FileRef:
-    width, height = image.dimensions(file.receipt.path) or (None, None)
+def _home(claims: Claims) -> Scope | None:
+    """The conversation that the files are in already, from an earlier message."""
+    homes = {
+        claim.upload.scope.conversation_id: claim.upload.scope
+        for claim, _ in claims.held
+        if claim.upload.scope is not None
+    }
+    if len(homes) > 1:
+        raise UsageError(
+            f"the files are in different conversations already: {', '.join(homes)}",
+            hint="send each to its own",
+        )
+    return next(iter(homes.values()), None)
+
+
+def _ref(file: UploadedFile, scope: Scope | None) -> FileRef:
     return FileRef(
         file_id=file.file_id,
         name=file.filename,
         size=file.bytes,
         mime_type=file.mime_type,
-        width=width,
-        height=height,
-        scope=scope,
+        width=file.width,
+        height=file.height,
+        scope=scope.conversation_id if scope else None,
         details=file.details,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -95,7 +95,7 @@ class Patience:
         return self._answered >= self.policy.max_attempts or now + delay > give_up_at
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Retry:
     """How one service is asked: shared by all its requests, a loop for each."""
 
@@ -115,62 +115,77 @@ class Retry:
 
         The last failure is raised as itself.
         """
-        patience = Patience(self.policy, deadline)
-
-        def failure(state: RetryCallState) -> BackendUnavailable:
-            assert state.outcome is not None
-            error = state.outcome.exception()
-            assert isinstance(error, BackendUnavailable)
-            return error
-
-        def wait(state: RetryCallState) -> float:
-            error = failure(state)
-            delay = backoff(
-                state.attempt_number, self.policy, error.retry_after, draw=self.draw
-            )
-            if isinstance(error, Throttled):
-                self.pace.throttle(delay, now=self.clock.elapsed())
-            elif error.status in OVERLOADED:
-                self.pace.climb.throttle(now=self.clock.elapsed())
-            return delay
-
-        def stop(state: RetryCallState) -> bool:
-            return patience.is_over(
-                failure(state),
-                reached=self.pace.reached,
-                delay=state.upcoming_sleep,
-                now=self.clock.elapsed(),
-            )
-
-        async def announce(state: RetryCallState) -> None:
-            delay = state.upcoming_sleep
-            await on_backoff(state.attempt_number, delay, failure(state))
-
-        async def attempt() -> T:
-            while (delay := self.pace.wait(now=self.clock.elapsed())) > 0:
-                if patience.is_short(delay, now=self.clock.elapsed()):
-                    raise Throttled(
-                        f"the service asked for quiet, for {delay:.0f} s more",
-                        retry_after=delay,
-                        effect_possible=False,
-                    )
-                await self.clock.sleep(delay)
-            try:
-                answer = await request()
-            except BackendError as error:
-                self.pace.reached |= not isinstance(error, Unreachable)
-                raise
-            self.pace.reached = True
-            return answer
-
+        asking = _Asking(self, request, on_backoff, Patience(self.policy, deadline))
         # A fresh loop for each request: AsyncRetrying keeps the current attempt on
         # itself, so two requests in one would see each other's failures.
         loop = AsyncRetrying(
             retry=retry_if_exception_type(BackendUnavailable),
-            wait=wait,
-            stop=stop,
-            before_sleep=announce,
+            wait=asking.wait,
+            stop=asking.stop,
+            before_sleep=asking.announce,
             sleep=self.clock.sleep,
             reraise=True,
         )
-        return await loop(attempt)
+        return await loop(asking.attempt)
+
+
+@dataclass(slots=True)
+class _Asking(Generic[T]):
+    """One request, until it is answered: what tenacity asks in its loop."""
+
+    retry: Retry
+    request: Callable[[], Awaitable[T]]
+    on_backoff: OnBackoff
+    patience: Patience
+
+    async def attempt(self) -> T:
+        pace, clock = self.retry.pace, self.retry.clock
+        while (delay := pace.wait(now=clock.elapsed())) > 0:
+            if self.patience.is_short(delay, now=clock.elapsed()):
+                raise Throttled(
+                    f"the service asked for quiet, for {delay:.0f} s more",
+                    retry_after=delay,
+                    effect_possible=False,
+                )
+            await clock.sleep(delay)
+        try:
+            answer = await self.request()
+        except BackendError as error:
+            pace.reached |= not isinstance(error, Unreachable)
+            raise
+        pace.reached = True
+        return answer
+
+    def wait(self, state: RetryCallState) -> float:
+        error, now = _failure(state), self.retry.clock.elapsed()
+        delay = backoff(
+            state.attempt_number,
+            self.retry.policy,
+            error.retry_after,
+            draw=self.retry.draw,
+        )
+        if isinstance(error, Throttled):
+            self.retry.pace.throttle(delay, now=now)
+        elif error.status in OVERLOADED:
+            self.retry.pace.climb.throttle(now=now)
+        return delay
+
+    def stop(self, state: RetryCallState) -> bool:
+        return self.patience.is_over(
+            _failure(state),
+            reached=self.retry.pace.reached,
+            delay=state.upcoming_sleep,
+            now=self.retry.clock.elapsed(),
+        )
+
+    async def announce(self, state: RetryCallState) -> None:
+        await self.on_backoff(
+            state.attempt_number, state.upcoming_sleep, _failure(state)
+        )
+
+
+def _failure(state: RetryCallState) -> BackendUnavailable:
+    assert state.outcome is not None
+    error = state.outcome.exception()
+    assert isinstance(error, BackendUnavailable)
+    return error

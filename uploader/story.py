@@ -290,6 +290,8 @@ class Story:
             filename=upload.spec.filename,
             purpose=upload.spec.purpose,
             mime_type=upload.spec.mime_type,
+            width=upload.spec.width,
+            height=upload.spec.height,
             md5=receipt.md5,
             resumed=self.resumed,
             receipt=receipt,

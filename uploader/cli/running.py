@@ -52,7 +52,7 @@ def ask(call: Call, work: Callable[[Backend], Coroutine[Any, Any, None]]) -> Non
         finally:
             await backend.aclose()
 
-    with _service(call) as settings:
+    with service(call) as settings:
         asyncio.run(talk(settings))
 
 
@@ -61,12 +61,12 @@ def run(call: Call, work: Callable[[Uploader], Coroutine[Any, Any, None]]) -> No
     from uploader.render import choose
 
     show = choose(as_json=call.as_json, quiet=call.quiet, verbose=call.verbose)
-    with _service(call) as settings:
+    with service(call) as settings:
         asyncio.run(_work(settings, show, work))
 
 
 @contextlib.contextmanager
-def _service(call: Call) -> Iterator[Settings]:
+def service(call: Call) -> Iterator[Settings]:
     """The settings, pointed at the bundled emulator if that is wanted."""
     if not call.emulator:
         yield call.settings
