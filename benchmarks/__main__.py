@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [row for row in ROWS if row.name in options.rows]
     results = Results(machine=machine.describe(), scale=options.scale)
     started_at = time.monotonic()
+    # As with Ctrl-C: namespaces and processes are not left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with tempfile.TemporaryDirectory(dir=options.work) as directory:
         run = Run(Path(directory), results, options.rounds)
         for row in rows:

@@ -18,7 +18,7 @@ from benchmarks.link import SERVER, Link, Shape
 from benchmarks.measure import Figures
 
 ROOT: Final = Path(__file__).parents[1]
-PATIENCE: Final = 180.0
+PATIENCE: Final = 90.0
 """Seconds after which a cell that does not end is given up."""
 
 

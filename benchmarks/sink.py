@@ -169,11 +169,10 @@ class Stream:
         target = NEVER_WRITTEN if truncates else self._buffer
         flags = (socket.MSG_TRUNC,) if truncates else ()
         # TLS reads records, and would wait for more than the peer sends.
-        gathers = self._truncates and left > GATHER
-        if gathers:
+        if self._truncates:
             self._wake_at(GATHER)
         while left:
-            if gathers and left <= GATHER:
+            if left <= GATHER:
                 self._wake_at(1)
             count = self._connection.recv_into(target, min(left, len(target)), *flags)
             if count == 0:
@@ -183,6 +182,7 @@ class Stream:
             self._traffic.payload += count
             self._traffic.received += count
             left -= count
+        self._wake_at(1)
 
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)

@@ -86,11 +86,17 @@ class Command:
         }
 
 
+def _no_signals(_: object) -> contextlib.nullcontext[list[object]]:
+    return contextlib.nullcontext([])
+
+
 def _run_here(arguments: Sequence[str], environ: Mapping[str, str]) -> Done:
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.dict(os.environ, environ, clear=True),
         mock.patch.object(sys, "argv", ["uploader", *arguments]),
+        # Only a main thread hears signals.
+        mock.patch("uploader.cli.running._signals", _no_signals),
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
     ):

@@ -163,7 +163,7 @@ async def test_config_masks_what_is_secret(command: Command) -> None:
         done = await command.tell("config", *form, **secrets)
 
         assert done.returncode == 0, done
-        assert done.stdout.count("***") == 3
+        assert done.stdout.count("***") >= 3
         for secret in (KEY, *secrets.values()):
             assert secret not in done.stdout + done.stderr
 

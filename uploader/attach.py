@@ -157,6 +157,7 @@ class Attaching:
                 raise Lost from error
             await journal.withdraw_attach(lease)
             if isinstance(error, RequestRejected):
+                error.hint = error.hint or _elsewhere(message)
                 await journal.fail_attachment(lease, str(error))
             raise
 
@@ -298,3 +299,11 @@ class Attaching:
                 **fields,
             )
         )
+
+
+def _elsewhere(message: Message) -> str | None:
+    """A refused message takes nothing away from its files."""
+    if not message.files:
+        return None
+    ids = " ".join(file.file_id for file in message.files)
+    return f"its files stay; to attach them: `uploader attach {ids} --to TARGET`"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -130,6 +130,14 @@ class Backend(Protocol):
         ...
 
     async def get_file(self, file_id: FileId) -> File: ...
+
+    def read_file(self, file_id: FileId, *, limit: int) -> AsyncGenerator[bytes]:
+        """The content of a file as it comes, to be closed by its reader.
+
+        It ends after the chunk that went beyond *limit* bytes.  Raises
+        `RequestRejected` where the service does not hand it out.
+        """
+        ...
 
     async def list_files(self, purpose: str | None = None) -> Sequence[File]:
         """All files of the account, newest first."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from uploader import image, planner
 from uploader.climb import START
@@ -21,6 +22,7 @@ from uploader.model import (
     FileId,
     Identity,
     PartId,
+    Plan,
     Scope,
     Upload,
     UploadedFile,
@@ -32,6 +34,12 @@ from uploader.run import Machine, Run, holding
 from uploader.source import Source
 from uploader.story import Story
 
+PURPOSE: Final = "user_data"
+"""What OpenAI recommends for files that a model shall read."""
+
+HandOver = Callable[[Sequence[UploadedFile]], Awaitable[None]]
+"""Takes results before they count as delivered; if it fails they come again."""
+
 CANCEL_LOOK = 0.5
 """Seconds between two looks whether the owner has cancelled."""
 
@@ -40,17 +48,38 @@ CANCEL_LOOK = 0.5
 class Wish:
     """What is wanted of an upload, apart from its source."""
 
-    purpose: str
+    purpose: str = PURPOSE
     filename: str | None = None
     mime_type: str | None = None
     expires_after: int | None = None
     target: str | None = None
+    follow_links: bool = True
+    reuse: bool = False
+    """A file that the service has already will do, if it is the same."""
 
 
 async def begin(machine: Machine, source: Source, wish: Wish) -> Claim:
     """Claim the upload of *source*, known or new; what cannot be meant is refused.
 
     Nothing is sent.  Raises `SourceError`, `UsageError` and `UploadOwned`.
+    """
+    identity, spec, plan = planned(machine, source, wish)
+    return await machine.journal.begin(
+        identity,
+        spec,
+        source.fingerprint,
+        plan,
+        now=machine.clock.wall(),
+        reuse=wish.reuse,
+    )
+
+
+def planned(
+    machine: Machine, source: Source, wish: Wish
+) -> tuple[Identity, UploadSpec, Plan]:
+    """Who it is, what the service will be told, and how it is cut.
+
+    Raises `SourceError` and `UsageError`.
     """
     backend, settings = machine.backend, machine.settings
     spec = spec_of(machine, source, wish)
@@ -69,9 +98,7 @@ async def begin(machine: Machine, source: Source, wish: Wish) -> Claim:
         expires_after=spec.expires_after,
         target=wish.target,
     )
-    return await machine.journal.begin(
-        identity, spec, source.fingerprint, plan, now=machine.clock.wall()
-    )
+    return identity, spec, plan
 
 
 def spec_of(machine: Machine, source: Source, wish: Wish) -> UploadSpec:
@@ -101,6 +128,7 @@ async def carry(
     accept: FileId | None = None,
     again: bool = False,
     deliver: bool = True,
+    hand_over: HandOver | None = None,
 ) -> UploadedFile:
     """Go on with a claimed upload until its file is proven.
 
@@ -117,9 +145,19 @@ async def carry(
         elif again:
             await story.again()
         result = await story.tell()
+        if deliver and hand_over is not None:
+            await hand_over([result])
         if deliver:
             await machine.journal.deliver(claim.lease, now=machine.clock.wall())
         return result
+
+
+async def refuse(machine: Machine, claim: Claim, error: UploaderError) -> None:
+    """Fail a claimed upload for good: its source is not what the service takes."""
+    with contextlib.suppress(type(error)):
+        async with _held(machine, claim):
+            await machine.journal.fail(claim.lease, str(error))
+            raise error
 
 
 async def cancel(machine: Machine, upload: Upload) -> None:

@@ -339,6 +339,8 @@ def _from_file(path: Path) -> tuple[dict[str, Given], dict[str, dict[str, Given]
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint="settings are TOML") from None
     profiles = tables.pop("profiles", {})
+    for name in ELSEWHERE:
+        tables.pop(name, None)
     return _known(tables, "", text, path), {
         name: _known(table, f"profiles.{name}.", text, path)
         for name, table in profiles.items()
@@ -394,6 +396,9 @@ DURATIONS: Final = tuple(
     name for name in NAMES if name == "keep_finished" or name.startswith("timeouts.")
 )
 SECRETS: Final = tuple(name for name in NAMES if name.endswith(("api_key", "ad_token")))
+ELSEWHERE: Final = ("daemon", "notify", "rules")
+"""Tables of the same file that are no settings; the daemon reads them."""
+
 FILE: Final = "UPLOADER_CONFIG"
 PROFILE: Final = "UPLOADER_PROFILE"
 ENVIRONMENT: Final[Mapping[str, str]] = {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-from uploader import carrier
+from uploader import carrier, orphans, verification
 from uploader.backend import Backend
-from uploader.carrier import Wish
+from uploader.carrier import PURPOSE, HandOver, Wish
 from uploader.clock import Clock, SystemClock
 from uploader.config import Settings
 from uploader.digest import new_digest
@@ -23,20 +24,20 @@ from uploader.model import (
     Attachment,
     FileId,
     FileRef,
+    Orphan,
     Sent,
     Upload,
     UploadedFile,
 )
 from uploader.outbox import Outbox
+from uploader.queue import Queue
 from uploader.record import Journal
 from uploader.run import Machine
 from uploader.scheduler import Scheduler
 from uploader.source import Source
+from uploader.verification import Verification
 
 logger = logging.getLogger("uploader")
-
-PURPOSE: Final = "user_data"
-"""What OpenAI recommends for files that a model shall read."""
 
 
 class Uploader:
@@ -156,6 +157,36 @@ class Uploader:
             claim = await carrier.begin(machine, source, wish)
             return await carrier.carry(machine, claim, source)
 
+    async def entrust(
+        self,
+        path: Path,
+        wish: Wish,
+        *,
+        hand_over: HandOver,
+        backend: str | None = None,
+        prompt: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        """Upload one file for somebody who does something with the result.
+
+        As `upload` or `send`, but only when *hand_over* returned the result counts as
+        delivered: after a crash, or a failure in it, the same result comes again.
+        """
+        if wish.target is not None:
+            await self._outbox.send(
+                [path],
+                wish,
+                prompt=prompt,
+                model=model,
+                backend=backend,
+                hand_over=hand_over,
+            )
+            return
+        machine = await self._machines.named(backend or self.settings.backend)
+        with Source.open(path, follow_links=wish.follow_links) as source:
+            claim = await carrier.begin(machine, source, wish)
+            await carrier.carry(machine, claim, source, hand_over=hand_over)
+
     async def send(
         self,
         paths: Sequence[str | Path],
@@ -216,16 +247,19 @@ class Uploader:
         *,
         accept: FileId | None = None,
         again: bool = False,
+        hand_over: HandOver | None = None,
     ) -> UploadedFile | Sent:
         """Go on with an upload, or an attachment, by its id or the beginning of it.
 
         Where an outcome stayed unknown somebody has to look: *accept* says that this
-        file is it, *again* that there is none.
+        file is it, *again* that there is none.  *hand_over* is as in `entrust`.
         """
         journal = self._machines.journal
         attachment = await self._attachment(name)
         if attachment is not None:
-            return await self._outbox.resume(attachment, again=again)
+            return await self._outbox.resume(
+                attachment, again=again, hand_over=hand_over
+            )
         upload = await journal.find(name)
         machine = await self._machines.of(upload.identity.service)
         if (accept or again) and not carrier.is_in_doubt(upload):
@@ -237,22 +271,49 @@ class Uploader:
         # The result of one that is on its way to a target is the message's to deliver.
         deliver = upload.identity.target is None
         file = await carrier.carry(
-            machine, claim, accept=accept, again=again, deliver=deliver
+            machine,
+            claim,
+            accept=accept,
+            again=again,
+            deliver=deliver,
+            hand_over=hand_over,
         )
         for attachment in await self.attachments(unfinished=True):
             if upload.id in attachment.spec.members:
-                return await self._outbox.resume(attachment)
+                return await self._outbox.resume(attachment, hand_over=hand_over)
         return file
 
     async def cancel(self, name: str) -> None:
         """Give an upload up, here and at the service.
 
         If another process works on it that one is asked to, and waited for.  Raises
-        `UsageError` when it is complete, or may be.
+        `UsageError` when it is complete, or may be.  Of an attachment only the message is
+        given up.
         """
+        attachment = await self._attachment(name)
+        if attachment is not None:
+            await self._outbox.cancel(attachment)
+            return
         upload = await self._machines.journal.find(name)
         machine = await self._machines.of(upload.identity.service)
         await carrier.cancel(machine, upload)
+
+    async def verify(self, name: str) -> Verification:
+        """Compare receipt, source and, where the service permits, the file there."""
+        upload = await self._machines.journal.find(name)
+        receipt = await self._machines.journal.receipt(upload.id)
+        if receipt is None:
+            raise no_receipt(upload)
+        machine = await self._machines.of(upload.identity.service)
+        return await verification.verify(machine, upload, receipt)
+
+    async def orphans(self) -> Sequence[Orphan]:
+        """What may be open at services though nobody goes on with it, oldest first."""
+        return await orphans.find(self._machines.journal, now=self._clock.wall())
+
+    async def cancel_orphan(self, orphan: Orphan) -> None:
+        """Give an orphan up at its service.  Raises `UsageError` without its id."""
+        await orphans.cancel(await self._machines.of(orphan.service), orphan)
 
     async def uploads(self, *, unfinished: bool = False) -> Sequence[Upload]:
         """What the journal knows, oldest first; *unfinished*: what `resume` takes up."""
@@ -293,6 +354,21 @@ class Uploader:
         self._machines.scheduler.drain()
 
     @property
+    def queue(self) -> Queue:
+        """What waits for its turn; `uploader.batch` carries it on."""
+        return Queue(self._machines, self._default)
+
+    @contextlib.contextmanager
+    def observed(self, observer: Observer) -> Iterator[None]:
+        """Tell *observer*, too, within the block."""
+        self._observers.append(observer)
+        try:
+            yield
+        finally:
+            if observer in self._observers:
+                self._observers.remove(observer)
+
+    @property
     def _machines(self) -> Machines:
         if self._running is None:
             raise RuntimeError("an Uploader works inside `async with` only")
@@ -303,6 +379,18 @@ class Uploader:
         # Opened when it is needed: who sends to GoAPI needs no key of OpenAI.
         machines = self._machines
         return self._default or await machines.named(self.settings.backend)
+
+    async def connect(self, backend: str) -> None:
+        """Open a service by the name of its backend.  Raises `UsageError`."""
+        await self._machines.named(backend)
+
+    async def find(self, name: str) -> Upload:
+        """An upload of the journal, by its id or the beginning of it."""
+        return await self._machines.journal.find(name)
+
+    async def find_attachment(self, name: str) -> Attachment:
+        """An attachment of the journal, likewise."""
+        return await self._machines.journal.find_attachment(name)
 
     @property
     def _outbox(self) -> Outbox:
@@ -348,6 +436,13 @@ async def open_journal(settings: Settings, clock: Clock | None = None) -> Journa
         clock=clock or SystemClock(),
         lease_ttl=settings.timeouts.lease,
         keep_finished=settings.keep_finished,
+    )
+
+
+def no_receipt(upload: Upload) -> UsageError:
+    return UsageError(
+        f"upload {upload.id} is {upload.state}; it has no receipt yet",
+        hint=f"a receipt comes with the file: `uploader resume {upload.id}`",
     )
 
 

@@ -3,7 +3,8 @@
 UploaderError
 ├── UsageError                  2   arguments and settings
 ├── SourceError                 3   the local file
-│   └── SourceChanged
+│   ├── SourceChanged
+│   └── PreflightFailed
 ├── BackendError
 │   ├── RequestRejected         4   give up: the service said no
 │   │   ├── WrongFile               it made another file than was sent
@@ -66,6 +67,17 @@ class SourceChanged(SourceError):
             hint="restore it and resume; or give up what was sent with `uploader"
             " cancel ID`, and upload it again when it is at rest",
         )
+
+
+class PreflightFailed(SourceError):
+    """The file is not what its purpose takes; nothing was sent."""
+
+    def __init__(self, name: str, purpose: str, findings: Sequence[str]) -> None:
+        super().__init__(
+            f"{name} is not what the purpose {purpose} takes: {'; '.join(findings)}",
+            hint="correct the file; --no-preflight sends it as it is",
+        )
+        self.findings = tuple(findings)
 
 
 class BackendError(UploaderError):
@@ -165,6 +177,13 @@ class Throttled(BackendUnavailable):
 
 class Unreachable(BackendUnavailable):
     """No connection came about, so nothing was sent."""
+
+
+def may_have_effect(error: BackendError) -> bool:
+    """Whether what was asked may have been done in spite of *error*."""
+    if isinstance(error, BackendUnavailable):
+        return error.effect_possible
+    return isinstance(error, UnexpectedAnswer)
 
 
 class OutcomeUnknown(BackendError):

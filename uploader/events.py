@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uploader.model import FileId, LocalId, UploadId
+from uploader.model import BatchId, FileId, LocalId, UploadId
 
 VERSION = 1
 
@@ -82,6 +82,8 @@ class BackingOff(UploadEvent):
     attempt: int
     delay: float
     reason: str
+    cause: str = ""
+    """Why, in a word that can be counted: `throttled`, `status 503`, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +197,33 @@ class AttachmentFailed(AttachmentEvent):
     hint: str | None
     exit_code: int
     resumable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEvent(Event):
+    """Something happened to a list of uploads."""
+
+    batch: BatchId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStarted(BatchEvent):
+    """All of it is queued in the journal; *refused* of the uploads are over already."""
+
+    uploads: int
+    bytes: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFinished(BatchEvent):
+    """This run has nothing more to do for it; *unfinished* ones can be resumed."""
+
+    completed: int
+    failed: int
+    unfinished: int
+    bytes: int
+    seconds: float
 
 
 Observer = Callable[[Event], None]

@@ -112,20 +112,27 @@ class Http:
 
     @asynccontextmanager
     async def stream(
-        self, operation: str, method: str, path: str, *, json: object = None
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        whole: bool = False,
     ) -> AsyncIterator[Stream]:
         """Ask once, and read the answer as it comes.
 
         A bad status is refused as `request` does.  An answer may also be one whole
-        document: see its `content_type`.
+        document: see its `content_type`.  With *whole* it is a file, of any type and
+        any size: how much of it is read is the reader's to bound.
         """
         headers = dict(await self._headers())
-        headers["Accept"] = "text/event-stream, application/json"
+        headers["Accept"] = "*/*" if whole else "text/event-stream, application/json"
         asked = self._asked(method, path, headers, json=json)
         with self._translated(operation, None):
             response = await asked.__aenter__()
         try:
-            stream = Stream(operation, response, self._translated)
+            stream = Stream(operation, response, self._translated, whole=whole)
             if not _is_good(stream.status) or stream.is_document:
                 self._checked(await stream.read(), headers)
             # What its reader raises is not the connection's and stays as it is.
@@ -247,7 +254,12 @@ class Stream:
     """A good answer on its way: its chunks, each as soon as it is there."""
 
     def __init__(
-        self, operation: str, response: aiohttp.ClientResponse, translated: _Translated
+        self,
+        operation: str,
+        response: aiohttp.ClientResponse,
+        translated: _Translated,
+        *,
+        whole: bool = False,
     ) -> None:
         self.operation = operation
         self.status = response.status
@@ -256,6 +268,7 @@ class Stream:
         """Without its parameters: `text/event-stream`."""
         self._response = response
         self._translated = translated
+        self._whole = whole
         self._document: Answer | None = None
 
     @property
@@ -274,14 +287,14 @@ class Stream:
             if not chunk:
                 return
             size += len(chunk)
-            if size > MAX_STREAM:
+            if size > MAX_STREAM and not self._whole:
                 raise _too_long(self.operation, self.status, MAX_STREAM)
             yield chunk
 
     @property
     def is_document(self) -> bool:
         """Whether the answer is one JSON document: then `read` it."""
-        return self.content_type == "application/json"
+        return self.content_type == "application/json" and not self._whole
 
     async def read(self) -> Answer:
         """The whole answer, for one that is no stream of events."""

@@ -15,6 +15,9 @@ from typing import NewType
 LocalId = NewType("LocalId", str)
 """Our own name for an upload, given before the service knows of it."""
 
+BatchId = NewType("BatchId", str)
+"""Our own name for a list of uploads that were queued together."""
+
 UploadId = NewType("UploadId", str)
 PartId = NewType("PartId", str)
 FileId = NewType("FileId", str)
@@ -64,7 +67,7 @@ class Plan:
 
     @property
     def size(self) -> int:
-        return self.parts[-1].end
+        return self.parts[-1].end if self.parts else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +257,14 @@ class Upload:
     failure: str | None = None
     owner: str | None = None
     """Who took the lease and did not let go, in words for people; it may be dead."""
+    priority: int = 0
+    batch: BatchId | None = None
+    tag: str | None = None
+    """The user's own word for it."""
+    is_queued: bool = False
+    """It waits for its turn; nobody has begun it."""
+    reuse: bool = False
+    """A file that the service has already will do, if it is the same."""
 
     @property
     def sent_bytes(self) -> int:
@@ -265,6 +276,73 @@ class Upload:
         if self.state in (UploadState.FAILED, UploadState.CANCELLED):
             return False
         return self.delivered_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """An upload that may be open at its service, and that nobody goes on with."""
+
+    upload: LocalId
+    """Ours, from which it came; that one may live on with another upload id."""
+    service: str
+    path: Path
+    size: int
+    reason: str
+    asked_at: float
+    opened: Opened | None = None
+    """None: nobody heard the answer, so its id is not known."""
+    expires_at: float | None = None
+    """When the service drops it by itself."""
+    owner: str | None = None
+    """Who may be waiting for the answer this moment, in words for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """An upload that waits for its turn, with what its turn depends on.
+
+    Higher priorities come first, then who came first.
+    """
+
+    id: LocalId
+    service: str
+    path: Path
+    purpose: str
+    filename: str
+    target: str | None
+    size: int
+    parts: int
+    priority: int = 0
+    batch: BatchId | None = None
+    tag: str | None = None
+    preflight: bool = True
+    """Look into the file before anything is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What has become of a list of uploads, in numbers."""
+
+    id: BatchId
+    created_at: float
+    queued: int
+    begun: int
+    """Unfinished, and nothing is known against them."""
+    stopped: int
+    """Unfinished, and stopped by a failure; they can be resumed."""
+    completed: int
+    failed: int
+    cancelled: int
+    bytes: int
+    bytes_completed: int
+
+    @property
+    def uploads(self) -> int:
+        return self.unfinished + self.completed + self.failed + self.cancelled
+
+    @property
+    def unfinished(self) -> int:
+        return self.queued + self.begun + self.stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from uploader import carrier
 from uploader.attach import Attaching
-from uploader.carrier import Wish
+from uploader.carrier import HandOver, Wish
 from uploader.errors import (
     Interrupted,
     LeaseLost,
@@ -69,16 +69,21 @@ class Outbox:
         prompt: str | None,
         model: str | None,
         backend: str | None,
+        hand_over: HandOver | None = None,
     ) -> Sent:
         """Upload all *paths* and attach them to `wish.target` as one message."""
         assert wish.target is not None
         async with self._target(wish.target) as target:
             machine = await self._machine_for(target, backend)
             with ExitStack() as opened:
-                sources = [opened.enter_context(Source.open(path)) for path in paths]
-                target.accepts(
-                    [self._draft(machine, source, wish) for source in sources], prompt
-                )
+                sources = [
+                    opened.enter_context(
+                        Source.open(path, follow_links=wish.follow_links)
+                    )
+                    for path in paths
+                ]
+                drafts = [self._draft(machine, source, wish) for source in sources]
+                _check(target, drafts, prompt, model)
                 async with self._claims() as claims:
                     for source in sources:
                         claim = await carrier.begin(machine, source, wish)
@@ -92,7 +97,9 @@ class Outbox:
                     )
                     journal, clock = self._machines.journal, self._machines.clock
                     attachment = await journal.begin_attachment(spec, now=clock.wall())
-                    return await self._carry(target, machine, attachment, claims)
+                    return await self._carry(
+                        target, machine, attachment, claims, hand_over=hand_over
+                    )
 
     async def attach(
         self,
@@ -106,7 +113,7 @@ class Outbox:
         async with self._target(to) as target:
             machine = await self._machine_for(target, None)
             known = [await self._known(machine, target, file) for file in files]
-            target.accepts(known, prompt)
+            _check(target, known, prompt, model)
             spec = AttachmentSpec(
                 service=target.service,
                 target=to,
@@ -120,14 +127,37 @@ class Outbox:
             async with self._claims() as claims:
                 return (await self._carry(target, machine, claim, claims)).attached
 
-    async def resume(self, attachment: Attachment, *, again: bool = False) -> Sent:
+    async def resume(
+        self,
+        attachment: Attachment,
+        *,
+        again: bool = False,
+        hand_over: HandOver | None = None,
+    ) -> Sent:
         """Go on with an attachment of the journal, its uploads included."""
         journal, now = self._machines.journal, self._machines.clock.wall()
         async with self._target(attachment.spec.target) as target:
             machine = await self._machines.of(attachment.spec.service)
             claim = await journal.take_attachment(attachment.id, now=now)
             async with self._claims() as claims:
-                return await self._carry(target, machine, claim, claims, again=again)
+                return await self._carry(
+                    target, machine, claim, claims, again=again, hand_over=hand_over
+                )
+
+    async def cancel(self, attachment: Attachment) -> None:
+        """Give a message up; its files, and what may be there of it, stay."""
+        if not attachment.is_unfinished:
+            raise UsageError(
+                f"attachment {attachment.id} is {attachment.state}; there is nothing to"
+                " cancel",
+                hint="what was attached can be removed at the service",
+            )
+        journal, now = self._machines.journal, self._machines.clock.wall()
+        claim = await journal.take_attachment(attachment.id, now=now)
+        try:
+            await journal.fail_attachment(claim.lease, "given up by a person")
+        finally:
+            await asyncio.shield(journal.release(claim.lease))
 
     async def _carry(
         self,
@@ -137,11 +167,12 @@ class Outbox:
         claims: Claims,
         *,
         again: bool = False,
+        hand_over: HandOver | None = None,
     ) -> Sent:
         journal = machine.journal
         async with self._held(target, machine, claim) as attaching:
             if not claims.held:
-                await self._retake(attaching.attachment, claims)
+                await self._retake(attaching, claims)
             if again:
                 await self._again(attaching, claims)
             scope = None
@@ -154,11 +185,11 @@ class Outbox:
             files = await self._upload(machine, claims, scope, again=again)
             refs = await self._refs(attaching.attachment, files)
             attached = await attaching.attach(refs)
+            sent = tuple(replace(file, attached=attached) for file in files.values())
+            if hand_over is not None:
+                await hand_over(sent)
             await journal.deliver_attachment(claim.lease, now=machine.clock.wall())
-        return Sent(
-            files=tuple(replace(file, attached=attached) for file in files.values()),
-            attached=attached,
-        )
+        return Sent(files=sent, attached=attached)
 
     async def _upload(
         self,
@@ -194,7 +225,7 @@ class Outbox:
                 group.create_task(carry(claim, source))
         if failures:
             raise failures[0]
-        return files
+        return {claim.upload.id: files[claim.upload.id] for claim, _ in claims.held}
 
     async def _again(self, attaching: Attaching, claims: Claims) -> None:
         """Somebody looked: what is in doubt, files or message, is not there."""
@@ -218,19 +249,21 @@ class Outbox:
             for claim, _ in claims.held:
                 await asyncio.shield(self._machines.journal.release(claim.lease))
 
-    async def _retake(self, attachment: Attachment, claims: Claims) -> None:
+    async def _retake(self, attaching: Attaching, claims: Claims) -> None:
         """Claim the uploads of an attachment that an earlier run left."""
-        journal = self._machines.journal
+        journal, attachment = self._machines.journal, attaching.attachment
         for member in attachment.spec.members:
             if isinstance(member, FileRef):
                 continue
             upload = await journal.find(member)
             if upload.state in (UploadState.FAILED, UploadState.CANCELLED):
-                raise RequestRejected(
+                gone = RequestRejected(
                     f"{upload.identity.path.name} of attachment {attachment.id} is"
                     f" {upload.state}",
                     hint="send the files again; that is a new message",
                 )
+                await journal.fail_attachment(attaching.hold.lease, str(gone))
+                raise gone
             now = self._machines.clock.wall()
             claims.add(await journal.take(upload.id, now=now), None)
 
@@ -266,7 +299,14 @@ class Outbox:
             file = await self._remembered(machine, file)
             mime_type = file.mime_type or machine.backend.mime_type(file.name)
             return replace(file, mime_type=mime_type)
-        found = await machine.backend.get_file(file.file_id)
+        try:
+            found = await machine.backend.get_file(file.file_id)
+        except RequestRejected as error:
+            error.hint = error.hint or (
+                "is it of another service or project? upload the file here:"
+                f" `uploader upload PATH --to {target.name}`"
+            )
+            raise
         name = file.name or found.filename
         return replace(
             file,
@@ -357,6 +397,18 @@ class Outbox:
                 )
             )
             raise
+
+
+def _check(
+    target: Target, files: Sequence[FileRef], prompt: str | None, model: str | None
+) -> None:
+    """Refuse what cannot be a message before anything is sent."""
+    target.accepts(files, prompt)
+    if model is not None and not target.capabilities.asks_models:
+        raise UsageError(
+            f"{target.name}: it asks no model",
+            hint="leave out --model, or send it to conversation:new",
+        )
 
 
 def _home(claims: Claims) -> Scope | None:

@@ -76,6 +76,23 @@ class Pace:
         return max(0.0, self._quiet_until - now)
 
 
+AHEAD: Final = 2
+"""So many times the slots are kept in parts to send: whoever ends finds the next."""
+
+MOST_OPEN: Final = 256
+"""Uploads under way at once, each with a descriptor."""
+
+
+def has_room(*, missing: int, opened: int, slots: int) -> bool:
+    """Whether another upload can be kept busy.
+
+    *missing* is what all that were opened still have to send.  One large file has
+    enough parts for all slots; of small ones it takes dozens, for while one is created
+    or completed its slot is free.
+    """
+    return missing < AHEAD * slots and opened < MOST_OPEN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortfall:
     """Bytes per second that are there, and that it would take."""

@@ -12,10 +12,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from uploader.errors import UploaderError
 from uploader.model import (
     Attached,
     Attachment,
     AttachmentSpec,
+    Batch,
+    BatchId,
     CompleteIntent,
     File,
     FileId,
@@ -24,11 +27,14 @@ from uploader.model import (
     Lease,
     LocalId,
     Opened,
+    Orphan,
     Plan,
+    Queued,
     Receipt,
     Scope,
     SentPart,
     Upload,
+    UploadId,
     UploadSpec,
 )
 
@@ -43,6 +49,47 @@ class Claim:
     upload: Upload
     lease: Lease
     unclean: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is to be said about an upload when it is complete."""
+
+    service: str
+    target: str
+    prompt: str | None = None
+    model: str | None = None
+
+    def of(self, upload: LocalId) -> AttachmentSpec:
+        return AttachmentSpec(
+            service=self.service,
+            target=self.target,
+            prompt=self.prompt,
+            model=self.model,
+            members=(upload,),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An upload to be queued.
+
+    One with a *failure* could not be planned: it is recorded as failed, so that it is
+    in the account of its batch and can be restarted.  *replaces* is an upload of the
+    batch that this one stands for from now on.
+    """
+
+    identity: Identity
+    spec: UploadSpec
+    fingerprint: Fingerprint
+    plan: Plan
+    priority: int = 0
+    tag: str | None = None
+    preflight: bool = True
+    reuse: bool = False
+    message: Message | None = None
+    failure: UploaderError | None = None
+    replaces: LocalId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +122,7 @@ class Journal(Protocol):
         plan: Plan,
         *,
         now: float,
+        reuse: bool = False,
     ) -> Claim:
         """Claim the unfinished upload of this identity, or record a new one.
 
@@ -107,6 +155,10 @@ class Journal(Protocol):
 
     async def record_opened(self, lease: Lease, opened: Opened, *, now: float) -> None:
         """The outcome of the newest create intent; the upload is open."""
+        ...
+
+    async def withdraw_create(self, lease: Lease) -> None:
+        """The newest create certainly had no effect."""
         ...
 
     async def record_part(self, lease: Lease, part: SentPart) -> None:
@@ -172,8 +224,53 @@ class Journal(Protocol):
         """The caller has the result; the next upload of this identity is a new one."""
         ...
 
-    async def uploads(self, *, unfinished: bool = False) -> Sequence[Upload]:
-        """All uploads, oldest first."""
+    async def uploads(
+        self, *, unfinished: bool = False, queued: bool = True
+    ) -> Sequence[Upload]:
+        """All uploads, oldest first; without *queued* those that are under way."""
+        ...
+
+    async def enqueue(
+        self, entries: Sequence[Entry], *, batch: BatchId | None = None, now: float
+    ) -> tuple[BatchId, Sequence[LocalId]]:
+        """Queue all of *entries*, or none of them, as a new batch or in *batch*.
+
+        An unfinished upload of the same identity is queued as it was recorded.  The
+        first claim of an upload takes it off the queue.
+        """
+        ...
+
+    async def next_queued(
+        self,
+        *,
+        batch: BatchId | None = None,
+        but: Collection[str] = (),
+        limit: int = 1,
+    ) -> Sequence[Queued]:
+        """What comes next, by priority, then arrival; not of the services *but*.
+
+        Nothing is claimed: another process may be quicker.
+        """
+        ...
+
+    async def queue_size(self) -> tuple[int, int]:
+        """How many uploads wait, and how many bytes they have."""
+        ...
+
+    async def batches(self) -> Sequence[Batch]:
+        """All batches, oldest first."""
+        ...
+
+    async def batch(self, name: str) -> Batch:
+        """By its id, or the beginning of it.  Raises `UsageError`."""
+        ...
+
+    async def failed(self, batch: BatchId | None = None) -> Sequence[Upload]:
+        """Those of a batch, or of all, that failed or were stopped by a failure."""
+        ...
+
+    async def messages_with(self, upload: LocalId) -> Sequence[LocalId]:
+        """The unfinished attachments that wait for an upload."""
         ...
 
     async def find_file(self, file_id: FileId) -> Upload | None:
@@ -282,6 +379,22 @@ class Journal(Protocol):
         ...
 
     async def rate(self, service: str) -> float | None: ...
+
+    async def orphans(self, *, since: float) -> Sequence[Orphan]:
+        """What was created after *since* and nobody goes on with, oldest first.
+
+        That is: creates without an answer, uploads given up by a restart, and uploads
+        that failed while they were open.
+        """
+        ...
+
+    async def close_orphan(self, upload: LocalId, upload_id: UploadId) -> None:
+        """That orphan is no longer open at the service.
+
+        It takes no lease, for nobody works on an orphan; one that is in use after all
+        stays as it is.
+        """
+        ...
 
     async def prune(self, *, before: float) -> int:
         """Drop finished uploads that nobody touched since; return how many."""

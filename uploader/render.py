@@ -130,7 +130,9 @@ class Lines(Quiet):
             case events.UploadOpened():
                 return f"opened {event.upload_id}" if self._verbose else None
             case events.UploadCompleted():
-                return f"complete, {size(event.bytes)}, md5 {event.md5 or 'off'}"
+                # Its id is the result; on the way to a target, this is where it is told.
+                file = f", {event.file_id}" if event.target else ""
+                return f"complete, {size(event.bytes)}, md5 {event.md5 or 'off'}{file}"
             case _:
                 return told(event)
 

@@ -12,7 +12,7 @@ from uploader import events
 from uploader.backend import Backend
 from uploader.clock import Clock
 from uploader.config import Settings
-from uploader.errors import BackendUnavailable, Interrupted
+from uploader.errors import BackendUnavailable, Interrupted, Throttled, Unreachable
 from uploader.lease import Hold
 from uploader.model import Lease, Upload
 from uploader.record import Journal
@@ -88,6 +88,7 @@ class Run:
             attempt=attempt,
             delay=delay,
             reason=str(error),
+            cause=cause_of(error),
         )
 
     async def ask(self, operation: str, request: Callable[[], Awaitable[T]]) -> T:
@@ -102,3 +103,16 @@ class Run:
         """Give up all that was sent, and say so."""
         await self.machine.journal.restart(self.hold.lease, reason, orphans=orphans)
         self.observe(events.UploadRestarted, reason=reason)
+
+
+def cause_of(error: BackendUnavailable) -> str:
+    """Why it is tried again, in a word that can be counted."""
+    match error:
+        case Throttled():
+            return "throttled"
+        case Unreachable():
+            return "unreachable"
+        case _ if error.status is not None:
+            return f"status {error.status}"
+        case _:
+            return "connection"

@@ -18,6 +18,9 @@ from uploader.digest import Digest, digest_range, new_digest, readable
 from uploader.errors import SourceChanged, SourceError
 from uploader.model import MIB, Fingerprint, Part, Plan, SentPart
 
+NO_LINK: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""A real path that ends in a symlink was replaced in this moment."""
+
 STRIDE: Final = 8 * MIB
 """What one trip to a thread digests: long enough to be cheap, short enough to stop."""
 
@@ -33,9 +36,16 @@ class Source:
         """Its metadata moved while its size and modification time did not."""
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open a regular file for reading.  Raises `SourceError`."""
+    def open(cls, path: Path, *, follow_links: bool = True) -> Self:
+        """Open a regular file for reading.  Raises `SourceError`.
+
+        Without *follow_links* a path through a symlink is refused.
+        """
         real = Path(os.path.realpath(path))
+        if not follow_links and real != path:
+            raise SourceError(
+                f"{path} leads through a symlink", hint=f"name it {real}"
+            )
         try:
             # Before opening: to open a FIFO is to wait for its writer.
             mode = real.stat().st_mode
@@ -44,7 +54,7 @@ class Source:
                     f"{path} is {_kind(mode)}, not a regular file",
                     hint="name files one by one; what has no size cannot be resumed",
                 )
-            fd = os.open(real, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            fd = os.open(real, os.O_RDONLY | NO_LINK)
         except FileNotFoundError:
             raise SourceError(f"no such file: {path}", hint="check the path") from None
         except OSError as error:
@@ -53,6 +63,9 @@ class Source:
                 hint="check its permissions, and those of the folders above it",
             ) from None
         return cls(real, fd)
+
+    def fileno(self) -> int:
+        return self._fd
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -19,6 +19,7 @@ from uploader.errors import (
     RequestRejected,
     SourceChanged,
     UploadExpired,
+    may_have_effect,
 )
 from uploader.model import (
     File,
@@ -117,7 +118,12 @@ class Story:
                 await machine.clock.sleep(wait)
             asked_at = machine.clock.wall()
             upload = self.run.upload
-            return await machine.backend.create(upload.spec, upload.scope)
+            try:
+                return await machine.backend.create(upload.spec, upload.scope)
+            except BackendError as error:
+                if not may_have_effect(error):
+                    await machine.journal.withdraw_create(lease)
+                raise
 
         try:
             opened = await self.run.ask("create", attempt)

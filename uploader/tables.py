@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from uploader.answer import printable
 from uploader.config import NAMES, SECRETS, Given, Settings
-from uploader.model import Attachment, File, Receipt, Upload
+from uploader.model import Attachment, File, Orphan, Receipt, Upload
 
-Noun = Attachment | File | Receipt | Upload
+if TYPE_CHECKING:
+    # It brings the whole machine, and most commands need only lines.
+    from uploader.verification import Finding, Verification
+
+Noun = Attachment | File | Orphan | Receipt | Upload
 
 
 def size(count: float) -> str:
@@ -120,6 +124,45 @@ def file_table(files: Sequence[File]) -> Iterator[str]:
         yield (
             f"{printable(file.id):<32}{count:<12}{printable(file.purpose):<12}"
             f"{_readable('created_at', file.created_at)}  {printable(file.filename)}"
+        )
+
+
+def orphan_table(orphans: Sequence[Orphan]) -> Iterator[str]:
+    """One line for each, if there are any."""
+    if orphans:
+        yield f"{'ID':<10}{'UPLOAD ID':<40}{'EXPIRES':<25}WHY"
+    for orphan in orphans:
+        known = orphan.opened.upload_id if orphan.opened else "(unknown)"
+        yield (
+            f"{orphan.upload:<10}{printable(known):<40}"
+            f"{_readable('expires_at', orphan.expires_at):<25}"
+            f"{printable(orphan.reason)}  {printable(str(orphan.path))}"
+        )
+
+
+def verification_table(done: Verification) -> Iterator[str]:
+    """One line for each comparison."""
+    yield f"upload {done.upload} → {printable(done.file_id)}"
+    yield from _findings("source", done.source)
+    yield from _findings("file", done.file)
+
+
+def verification_json(done: Verification) -> Iterator[str]:
+    yield msgspec.json.encode(
+        {
+            "upload": done.upload,
+            "file_id": done.file_id,
+            "equal": not (done.source_differs or done.file_differs),
+            "source": done.source,
+            "file": done.file,
+        }
+    ).decode()
+
+
+def _findings(subject: str, findings: Sequence[Finding]) -> Iterator[str]:
+    for found in findings:
+        yield (
+            f"{subject:<8}{found.aspect:<14}{found.outcome:<14}{printable(found.words)}"
         )
 
 

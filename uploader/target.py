@@ -37,6 +37,8 @@ class TargetCapabilities:
     """The service can be asked what is in the conversation."""
     owns_files: bool = False
     """A file belongs to the conversation that it was uploaded into."""
+    asks_models: bool = True
+    """A message may name the model that is to answer it."""
 
 
 class Target(Protocol):

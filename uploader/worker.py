@@ -10,7 +10,7 @@ from uploader.errors import (
     BackendError,
     BackendUnavailable,
     OutcomeUnknown,
-    UnexpectedAnswer,
+    may_have_effect,
 )
 from uploader.events import PartProgressed, PartSent
 from uploader.model import MIB, Part, PutPart, SentPart, Upload
@@ -88,10 +88,7 @@ class Worker:
         try:
             return await request()
         except BackendError as error:
-            lost = isinstance(error, UnexpectedAnswer) or (
-                isinstance(error, BackendUnavailable) and error.effect_possible
-            )
-            if lost and not machine.settings.retry.repeat_effects:
+            if may_have_effect(error) and not machine.settings.retry.repeat_effects:
                 raise effect_unknown(upload, str(error)) from error
             await machine.journal.withdraw_put(lease)
             raise

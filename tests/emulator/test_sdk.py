@@ -75,6 +75,38 @@ async def test_the_blocking_client_works_too(
     assert await asyncio.to_thread(upload) == HELLO
 
 
+async def test_the_blocking_client_goes_through_all_of_it(emulator: Emulator) -> None:
+    def live() -> list[str]:
+        with OpenAI(base_url=emulator.url, api_key="sk-test", max_retries=0) as client:
+            upload, other = (
+                client.uploads.create(
+                    bytes=len(HELLO),
+                    filename=f"{name}.txt",
+                    mime_type="text/plain",
+                    purpose="assistants",
+                )
+                for name in "ab"
+            )
+            parts = [
+                client.uploads.parts.create(upload.id, data=data).id
+                for data in (b"hello ", b"world")
+            ]
+            done = client.uploads.complete(upload.id, part_ids=parts, md5=MD5)
+            assert client.uploads.cancel(other.id).status == "cancelled"
+            with pytest.raises(openai.BadRequestError):
+                client.uploads.cancel(other.id)
+            assert done.file is not None
+            assert client.files.retrieve(done.file.id).bytes == len(HELLO)
+            assert client.files.content(done.file.id).read() == HELLO
+            listed = [file.id for file in client.files.list(purpose="assistants")]
+            assert client.files.delete(done.file.id).deleted
+            with pytest.raises(openai.NotFoundError):
+                client.files.retrieve(done.file.id)
+            return listed
+
+    assert len(await asyncio.to_thread(live)) == 1
+
+
 async def test_cancel(sdk: AsyncOpenAI) -> None:
     upload_id = await create(sdk)
 

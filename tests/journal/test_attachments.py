@@ -392,7 +392,7 @@ async def test_the_id_of_an_attachment_is_no_upload_and_the_other_way_round(
 
     with pytest.raises(UsageError, match="is an attachment, not an upload") as raised:
         await journal.find(attachment.upload)
-    assert "uploader attachments" in str(raised.value.hint)
+    assert "uploader list" in str(raised.value.hint)
     with pytest.raises(UsageError, match="is an attachment, not an upload"):
         await journal.take(attachment.upload, now=NOW)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from uploader.backend import Backend
+from uploader.backends.azure import LIMITS as AZURE_LIMITS
 from uploader.backends.azure import Azure
 from uploader.backends.goapi import GoAPI
 from uploader.backends.llmprovider import LLMProvider
 from uploader.backends.openai import OpenAI
-from uploader.config import Settings
+from uploader.config import Limits, Settings
 from uploader.errors import UsageError
 
 BACKENDS: Mapping[str, Callable[[Settings], Backend]] = {
@@ -34,3 +35,18 @@ def open_backend(settings: Settings, name: str | None = None) -> Backend:
             hint=f"choose one of {', '.join(sorted(BACKENDS))}",
         ) from None
     return factory(settings)
+
+
+LIFETIMES: Mapping[str, float | None] = {
+    "azure": AZURE_LIMITS.lifetime,
+    "goapi": GoAPI.limits.lifetime,
+    "llmprovider": LLMProvider.limits.lifetime,
+}
+
+
+def lifetime_at(service: str) -> float | None:
+    """How long an upload stays open at *service*, as the journal names it.
+
+    None where nothing is ever open.
+    """
+    return LIFETIMES.get(service.split()[0], Limits().lifetime)

@@ -6,7 +6,7 @@ part, no idempotency key (specification of 2026-08; recordings of 2025-09).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote
@@ -236,6 +236,16 @@ class OpenAI:
             f"get {file_id}", "GET", f"files/{quote(file_id, safe='')}"
         )
         return _file(answer.decode(_File), answer)
+
+    async def read_file(self, file_id: FileId, *, limit: int) -> AsyncGenerator[bytes]:
+        path = f"files/{quote(file_id, safe='')}/content"
+        size = 0
+        async with self._http.stream(f"read {file_id}", "GET", path, whole=True) as got:
+            async for chunk in got:
+                yield chunk
+                size += len(chunk)
+                if size > limit:
+                    return
 
     async def delete_file(self, file_id: FileId) -> None:
         path = f"files/{quote(file_id, safe='')}"

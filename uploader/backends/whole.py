@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -102,13 +102,21 @@ class Whole(ABC):
     async def put_part(
         self, spec: UploadSpec, opened: Opened, part: Part, body: Body
     ) -> PutPart:
-        answer = await self._account.http.request(
-            f"{self.name} upload of {printable(spec.filename)}",
-            "POST",
-            self._path(opened),
-            part=body,
-            form=self._form(spec, opened),
-        )
+        try:
+            answer = await self._account.http.request(
+                f"{self.name} upload of {printable(spec.filename)}",
+                "POST",
+                self._path(opened),
+                part=body,
+                form=self._form(spec, opened),
+            )
+        except RequestRejected as refused:
+            if refused.status == 404 and opened.upload_id != WHOLE:
+                refused.hint = (
+                    f"does this key see {opened.upload_id}? --to {self.name}:new makes"
+                    " another conversation"
+                )
+            raise
         try:
             stored = self._stored(answer)
         except UnexpectedAnswer as error:
@@ -170,6 +178,10 @@ class Whole(ABC):
 
     async def get_file(self, file_id: FileId) -> File:
         raise self._no_such_request("tell about a file")
+
+    async def read_file(self, file_id: FileId, *, limit: int) -> AsyncGenerator[bytes]:
+        raise self._no_such_request("read a file")
+        yield b""
 
     async def list_files(self, purpose: str | None = None) -> Sequence[File]:
         raise self._no_such_request("list files")

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from uploader.cli import benchmark, files, machine, records, uploads
+from uploader.cli import benchmark, files, machine, proof, records, uploads
 from uploader.cli.group import cli
 from uploader.errors import UploaderError
 
-__all__ = ["benchmark", "cli", "files", "machine", "main", "records", "uploads"]
+__all__ = ["benchmark", "cli", "files", "machine", "main", "proof", "records", "uploads"]
 
 
 def main() -> None:

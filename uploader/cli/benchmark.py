@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.option("--size", type=SIZE, default="256MiB", show_default=True)
+@click.option(
+    "--size", type=SIZE, default="256MiB", show_default=True, help="How much to send."
+)
 @click.option(
     "--dir",
     "directory",

@@ -10,7 +10,6 @@ import click
 from uploader.cli.group import cli
 from uploader.cli.options import common, take_call
 from uploader.cli.running import read
-from uploader.errors import UsageError
 
 if TYPE_CHECKING:
     from uploader.record import Journal
@@ -82,15 +81,13 @@ def receipt(id_: str, **options: Any) -> None:
     call = take_call(options)
 
     async def work(journal: Journal) -> None:
+        from uploader.engine import no_receipt
         from uploader.tables import as_json, details
 
         upload = await journal.find(id_)
         found = await journal.receipt(upload.id)
         if found is None:
-            raise UsageError(
-                f"upload {upload.id} is {upload.state}; it has no receipt yet",
-                hint=f"a receipt comes with the file: `uploader resume {upload.id}`",
-            )
+            raise no_receipt(upload)
         for line in [as_json(found)] if call.as_json else details(found):
             click.echo(line)
 

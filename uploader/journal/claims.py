@@ -46,14 +46,16 @@ FIND_UNFINISHED = """
 INSERT_UPLOAD = """
     INSERT INTO uploads (
         id, service, path, purpose, filename, expires_after, target,
-        size, spec, fingerprint, plan, state, created_at
+        size, spec, fingerprint, plan, state, created_at, reuse
     ) VALUES (
         :id, :service, :path, :purpose, :filename, :expires_after, :target,
-        :size, :spec, :fingerprint, :plan, :state, :now
+        :size, :spec, :fingerprint, :plan, :state, :now, :reuse
     )
 """
 
 PATH = "SELECT path FROM uploads WHERE id = ?"
+
+LEAVE_QUEUE = "UPDATE uploads SET queued = 0 WHERE id = ? AND queued = 1"
 
 # Parts that the owner before had in flight may have arrived.
 NOTE_UNCLEAN = """
@@ -84,6 +86,8 @@ def begin(
     fingerprint: Fingerprint,
     plan: Plan,
     asker: Asker,
+    *,
+    reuse: bool,
 ) -> Claim:
     """Claim the unfinished upload of *identity*, or record a new one."""
     values = identity_values(identity)
@@ -99,6 +103,7 @@ def begin(
         "plan": json_of_plan(plan),
         "state": UploadState.PLANNED,
         "now": asker.now,
+        "reuse": reuse,
     }
     db.execute(INSERT_UPLOAD, values)
     return claim(db, upload, asker)
@@ -112,6 +117,7 @@ def claim(db: Database, upload: LocalId, asker: Asker) -> Claim:
     lease, unclean = take(db, upload, asker, title=os.fsdecode(row["path"]))
     if unclean:
         db.execute(NOTE_UNCLEAN, [upload])
+    db.execute(LEAVE_QUEUE, [upload])
     return Claim(upload=read_upload(db, upload), lease=lease, unclean=unclean)
 
 

@@ -65,6 +65,12 @@ ANSWER_CREATE = """
     RETURNING id
 """
 
+WITHDRAW_CREATE = """
+    UPDATE intents SET outcome = 'withdrawn', answered_at = :now
+     WHERE id = (SELECT MAX(id) FROM intents WHERE upload = :upload AND kind = 'create')
+       AND outcome IS NULL
+"""
+
 OPEN = f"UPDATE uploads SET state = :state, opening = :opening WHERE {HELD}"
 
 # One statement checks the lease and records the part: this is the hot path.
@@ -184,6 +190,11 @@ def record_opened(db: Database, lease: Lease, opened: Opened, *, now: float) -> 
     }
     [[intent]] = db.execute(ANSWER_CREATE, answer).fetchall()
     write(db, lease, OPEN, state=state, opening=intent)
+
+
+def withdraw_create(db: Database, lease: Lease, *, now: float) -> None:
+    _state(db, lease)
+    db.execute(WITHDRAW_CREATE, {"upload": lease.upload, "now": now})
 
 
 def record_part(db: Database, lease: Lease, part: SentPart) -> None:

@@ -13,17 +13,23 @@ from uploader.journal.rows import (
     UPLOADS,
     attachment_of,
     members_of,
+    orphan_of,
     parts_of,
     receipt_of,
     text_of,
     upload_of,
 )
-from uploader.model import Attachment, FileId, LocalId, Receipt, Upload
+from uploader.model import Attachment, FileId, LocalId, Orphan, Receipt, Upload
 
 ONE_UPLOAD = f"{UPLOADS} WHERE uploads.id = ?"
 ALL_UPLOADS = f"{UPLOADS} ORDER BY uploads.created_at, uploads.rowid"
 UNFINISHED_UPLOADS = f"""
     {UPLOADS} WHERE uploads.finished_at IS NULL
+    ORDER BY uploads.created_at, uploads.rowid
+"""
+
+BEGUN_UPLOADS = f"""
+    {UPLOADS} WHERE uploads.finished_at IS NULL AND uploads.queued = 0
     ORDER BY uploads.created_at, uploads.rowid
 """
 
@@ -37,6 +43,8 @@ PARTS_OF_UNFINISHED = f"""
     {PARTS} FROM uploads CROSS JOIN parts ON parts.upload = uploads.id
      WHERE uploads.finished_at IS NULL
 """
+
+PARTS_OF_BEGUN = f"{PARTS_OF_UNFINISHED} AND uploads.queued = 0"
 
 # "~" sorts behind everything that a local id is made of.
 NAMED = """
@@ -84,6 +92,29 @@ UNPROVEN_TWINS = """
        AND (intents.outcome IS NULL OR intents.outcome = 'given up')
 """
 
+# What failed in `complete` is not open: the service made a file of it.  The newest
+# create of a planned upload may be under way this moment; its owner is named.
+ORPHANS = """
+    SELECT uploads.id, uploads.service, uploads.path, uploads.size,
+           intents.asked_at, intents.upload_id, intents.created_at AS opened_at,
+           intents.expires_at, intents.request_id, intents.outcome, intents.evidence,
+           CASE WHEN uploads.state = 'planned' AND intents.outcome IS NULL
+                 AND intents.id = (SELECT MAX(id) FROM intents AS newest
+                                    WHERE newest.upload = uploads.id
+                                      AND newest.kind = 'create')
+                THEN leases.owner END AS owner,
+           leases.host, leases.pid
+      FROM intents
+      JOIN uploads ON uploads.id = intents.upload
+      JOIN leases ON leases.subject = uploads.id
+     WHERE intents.kind = 'create'
+       AND COALESCE(intents.answered_at, intents.asked_at) > ?
+       AND (intents.outcome IS NULL OR intents.outcome = 'given up'
+            OR (intents.id = uploads.opening AND uploads.state = 'failed'
+                AND intents.outcome = 'opened' AND uploads.completing IS NULL))
+     ORDER BY intents.asked_at, intents.id
+"""
+
 MAKER = "SELECT upload FROM files WHERE id = ?"
 RECEIPT = "SELECT receipt FROM receipts WHERE upload = ?"
 RATE = "SELECT rate FROM services WHERE service = ?"
@@ -98,10 +129,15 @@ def read_upload(db: Database, upload: LocalId) -> Upload:
     return upload_of(row, parts.get(upload, {}))
 
 
-def uploads(db: Database, *, unfinished: bool) -> list[Upload]:
+def uploads(db: Database, *, unfinished: bool, queued: bool) -> list[Upload]:
     """Two queries, however many uploads there are."""
-    rows = db.execute(UNFINISHED_UPLOADS if unfinished else ALL_UPLOADS)
-    parts = parts_of(db.execute(PARTS_OF_UNFINISHED if unfinished else PARTS_OF_ALL))
+    rows_sql, parts_sql = ALL_UPLOADS, PARTS_OF_ALL
+    if not queued:
+        rows_sql, parts_sql = BEGUN_UPLOADS, PARTS_OF_BEGUN
+    elif unfinished:
+        rows_sql, parts_sql = UNFINISHED_UPLOADS, PARTS_OF_UNFINISHED
+    rows = db.execute(rows_sql)
+    parts = parts_of(db.execute(parts_sql))
     return [upload_of(row, parts.get(row["id"], {})) for row in rows]
 
 
@@ -146,9 +182,7 @@ def no_attachment(db: Database, name: str) -> UsageError:
             f"{name!r} is an upload, not an attachment",
             hint="`uploader list` shows all of these",
         )
-    return UsageError(
-        f"no attachment {name!r}", hint="`uploader list` shows all"
-    )
+    return UsageError(f"no attachment {name!r}", hint="`uploader list` shows all")
 
 
 def claimed_files(
@@ -163,6 +197,10 @@ def claimed_files(
 def find_file(db: Database, file_id: FileId) -> Upload | None:
     row = db.execute(MAKER, [file_id]).fetchone()
     return None if row is None else read_upload(db, row["upload"])
+
+
+def orphans(db: Database, *, since: float) -> list[Orphan]:
+    return [orphan_of(row) for row in db.execute(ORPHANS, [since])]
 
 
 def receipt(db: Database, upload: LocalId) -> Receipt | None:

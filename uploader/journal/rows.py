@@ -27,8 +27,10 @@ from uploader.model import (
     Identity,
     LocalId,
     Opened,
+    Orphan,
     PartId,
     Plan,
+    Queued,
     Receipt,
     Scope,
     SentPart,
@@ -156,6 +158,28 @@ def upload_of(row: sqlite3.Row, parts: Mapping[int, SentPart]) -> Upload:
         delivered_at=row["delivered_at"],
         failure=row["failure"],
         owner=_owner_of(row),
+        priority=row["priority"],
+        batch=row["batch"],
+        tag=row["tag"],
+        is_queued=bool(row["queued"]),
+        reuse=bool(row["reuse"]),
+    )
+
+
+def queued_of(row: sqlite3.Row) -> Queued:
+    return Queued(
+        id=row["id"],
+        service=row["service"],
+        path=Path(os.fsdecode(row["path"])),
+        purpose=row["purpose"],
+        filename=os.fsdecode(row["filename"]),
+        target=row["target"],
+        size=row["size"],
+        parts=sum(count for count, _ in json.loads(row["plan"])),
+        priority=row["priority"],
+        batch=row["batch"],
+        tag=row["tag"],
+        preflight=bool(row["preflight"]),
     )
 
 
@@ -185,6 +209,25 @@ def attachment_of(row: sqlite3.Row, members: Iterable[Member]) -> Attachment:
         attached=Attached(**json.loads(row["attached"])) if row["attached"] else None,
         failure=row["failure"],
         delivered_at=row["delivered_at"],
+        owner=_owner_of(row),
+    )
+
+
+def orphan_of(row: sqlite3.Row) -> Orphan:
+    if row["outcome"] is None:
+        reason = "created without an answer"
+    elif row["outcome"] == "given up":
+        reason = f"abandoned: {row['evidence']}"
+    else:
+        reason = "failed"
+    return Orphan(
+        upload=row["id"],
+        service=row["service"],
+        path=Path(os.fsdecode(row["path"])),
+        size=row["size"],
+        reason=reason,
+        asked_at=row["asked_at"],
+        opened=_opened_of(row),
         owner=_owner_of(row),
     )
 

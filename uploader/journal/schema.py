@@ -59,6 +59,11 @@ def uploads_and_attachments(db: Database) -> None:
         ) WITHOUT ROWID;
         CREATE INDEX leases_held ON leases (owner) WHERE owner IS NOT NULL;
 
+        CREATE TABLE batches (
+            id              TEXT PRIMARY KEY NOT NULL,
+            created_at      REAL NOT NULL
+        ) WITHOUT ROWID;
+
         CREATE TABLE uploads (
             id              TEXT PRIMARY KEY NOT NULL
                                 REFERENCES leases ON DELETE CASCADE,
@@ -83,10 +88,25 @@ def uploads_and_attachments(db: Database) -> None:
             orphan_restarts INTEGER NOT NULL DEFAULT 0,
             cancel_requested INTEGER NOT NULL DEFAULT 0,
             scope           TEXT,           -- JSON
-            failure         TEXT
+            failure         TEXT,
+            priority        INTEGER NOT NULL DEFAULT 0,
+            batch           TEXT REFERENCES batches,
+            tag             TEXT,
+            queued          INTEGER NOT NULL DEFAULT 0,  -- 1: nobody has begun it
+            preflight       INTEGER NOT NULL DEFAULT 0,
+            reuse           INTEGER NOT NULL DEFAULT 0
         );
         CREATE INDEX uploads_unfinished ON uploads (created_at)
             WHERE finished_at IS NULL;
+        -- A hundred thousand may wait, and only a few are under way.
+        CREATE INDEX uploads_begun ON uploads (created_at)
+            WHERE finished_at IS NULL AND queued = 0;
+        CREATE INDEX uploads_queued ON uploads (priority DESC, created_at)
+            WHERE finished_at IS NULL AND queued = 1;
+        CREATE INDEX uploads_queued_by_batch ON uploads (batch, priority DESC, created_at)
+            WHERE finished_at IS NULL AND queued = 1;
+        CREATE INDEX uploads_by_batch ON uploads (batch, state)
+            WHERE batch IS NOT NULL;
         CREATE INDEX uploads_unfinished_by_path ON uploads (path)
             WHERE finished_at IS NULL;
         CREATE INDEX uploads_finished ON uploads (finished_at)
@@ -140,8 +160,20 @@ def uploads_and_attachments(db: Database) -> None:
 
         CREATE TABLE services (
             service     TEXT PRIMARY KEY NOT NULL,
-            rate        REAL NOT NULL,      -- bytes per second
-            measured_at REAL NOT NULL
+            rate        REAL,               -- bytes per second
+            measured_at REAL,
+            quiet_until REAL                -- no request before; a 429 asked for it
+        ) WITHOUT ROWID;
+
+        CREATE TABLE catalogue (
+            service     TEXT NOT NULL,
+            purpose     TEXT NOT NULL,
+            filename    TEXT NOT NULL,      -- a BLOB when it is not UTF-8
+            expires_after INTEGER NOT NULL, -- -1: never
+            size        INTEGER NOT NULL,
+            digest      TEXT NOT NULL,      -- of the whole content
+            file_id     TEXT NOT NULL,
+            PRIMARY KEY (service, purpose, filename, expires_after, size, digest)
         ) WITHOUT ROWID;
 
         CREATE TABLE attachments (

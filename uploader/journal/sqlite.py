@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from uploader.clock import Clock
 from uploader.errors import JournalError
-from uploader.journal import attachments, claims, facts, queries
+from uploader.journal import attachments, claims, facts, queries, queue
 from uploader.journal.leases import Asker, absent, release, release_all, renew
 from uploader.journal.owners import Owner
 from uploader.journal.writer import Writer
@@ -24,6 +24,8 @@ from uploader.model import (
     Attached,
     Attachment,
     AttachmentSpec,
+    Batch,
+    BatchId,
     CompleteIntent,
     File,
     FileId,
@@ -32,14 +34,17 @@ from uploader.model import (
     Lease,
     LocalId,
     Opened,
+    Orphan,
     Plan,
+    Queued,
     Receipt,
     Scope,
     SentPart,
     Upload,
+    UploadId,
     UploadSpec,
 )
-from uploader.record import AttachmentClaim, Claim, Heartbeat
+from uploader.record import AttachmentClaim, Claim, Entry, Heartbeat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,6 +56,14 @@ REQUEST_CANCEL = "UPDATE uploads SET cancel_requested = 1 WHERE id = ?"
 REMEMBER_RATE = """
     INSERT INTO services (service, rate, measured_at) VALUES (?, ?, ?)
     ON CONFLICT DO UPDATE SET rate = excluded.rate, measured_at = excluded.measured_at
+"""
+
+# Not the one that its upload goes on with.
+CLOSE_ORPHAN = """
+    UPDATE intents SET outcome = 'closed', answered_at = ?
+     WHERE upload = ? AND upload_id = ? AND kind = 'create'
+       AND NOT EXISTS (SELECT 1 FROM uploads
+                        WHERE uploads.opening = intents.id AND state <> 'failed')
 """
 
 # A slice at a time, so that other writers get their turn.  All that hangs on a lease
@@ -69,6 +82,12 @@ PRUNE = """
     )
 """
 SLICE: Final = 1000
+
+PRUNE_BATCHES = """
+    DELETE FROM batches
+     WHERE created_at < ?
+       AND NOT EXISTS (SELECT 1 FROM uploads WHERE batch = batches.id)
+"""
 
 
 class SqliteJournal:
@@ -108,9 +127,17 @@ class SqliteJournal:
         plan: Plan,
         *,
         now: float,
+        reuse: bool = False,
     ) -> Claim:
-        asker = self._asker(now)
-        return await self._claim(claims.begin, identity, spec, fingerprint, plan, asker)
+        return await self._claim(
+            claims.begin,
+            identity,
+            spec,
+            fingerprint,
+            plan,
+            self._asker(now),
+            reuse=reuse,
+        )
 
     async def take(self, upload: LocalId, *, now: float) -> Claim:
         return await self._claim(claims.claim, upload, self._asker(now))
@@ -127,6 +154,9 @@ class SqliteJournal:
 
     async def record_opened(self, lease: Lease, opened: Opened, *, now: float) -> None:
         await self._write(facts.record_opened, lease, opened, now=now)
+
+    async def withdraw_create(self, lease: Lease) -> None:
+        await self._write(facts.withdraw_create, lease, now=self._clock.wall())
 
     async def record_part(self, lease: Lease, part: SentPart) -> None:
         await self._write(facts.record_part, lease, part)
@@ -180,8 +210,39 @@ class SqliteJournal:
     async def deliver(self, lease: Lease, *, now: float) -> None:
         await self._write(facts.deliver, lease, now=now)
 
-    async def uploads(self, *, unfinished: bool = False) -> Sequence[Upload]:
-        return await self._read(queries.uploads, unfinished=unfinished)
+    async def uploads(
+        self, *, unfinished: bool = False, queued: bool = True
+    ) -> Sequence[Upload]:
+        return await self._read(queries.uploads, unfinished=unfinished, queued=queued)
+
+    async def enqueue(
+        self, entries: Sequence[Entry], *, batch: BatchId | None = None, now: float
+    ) -> tuple[BatchId, Sequence[LocalId]]:
+        return await self._write(queue.enqueue, entries, batch, now=now)
+
+    async def next_queued(
+        self,
+        *,
+        batch: BatchId | None = None,
+        but: Collection[str] = (),
+        limit: int = 1,
+    ) -> Sequence[Queued]:
+        return await self._read(queue.waiting, batch=batch, but=but, limit=limit)
+
+    async def queue_size(self) -> tuple[int, int]:
+        return await self._read(queue.count)
+
+    async def batches(self) -> Sequence[Batch]:
+        return await self._read(queue.batches)
+
+    async def batch(self, name: str) -> Batch:
+        return await self._read(queue.one_batch, name)
+
+    async def failed(self, batch: BatchId | None = None) -> Sequence[Upload]:
+        return await self._read(queue.failed, batch)
+
+    async def messages_with(self, upload: LocalId) -> Sequence[LocalId]:
+        return await self._read(queue.messages_with, upload)
 
     async def find_file(self, file_id: FileId) -> Upload | None:
         return await self._writer.read(lambda db: queries.find_file(db, file_id))
@@ -254,11 +315,20 @@ class SqliteJournal:
     async def rate(self, service: str) -> float | None:
         return await self._read(queries.rate, service)
 
+    async def orphans(self, *, since: float) -> Sequence[Orphan]:
+        return await self._read(queries.orphans, since=since)
+
+    async def close_orphan(self, upload: LocalId, upload_id: UploadId) -> None:
+        await self._write(
+            _execute, CLOSE_ORPHAN, [self._clock.wall(), upload, upload_id]
+        )
+
     async def prune(self, *, before: float) -> int:
         values: dict[str, object] = {"before": before, "slice": SLICE}
         dropped = 0
         while count := await self._write(_execute, PRUNE, values):
             dropped += count
+        await self._write(_execute, PRUNE_BATCHES, [before])
         return dropped
 
     async def aclose(self) -> None:

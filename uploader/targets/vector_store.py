@@ -52,7 +52,7 @@ class VectorStore:
     """`uploader.target.Target` for `/vector_stores`."""
 
     backend = "openai"
-    capabilities = TargetCapabilities()
+    capabilities = TargetCapabilities(asks_models=False)
 
     def __init__(self, name: str, account: Account) -> None:
         self.name = name

@@ -1,0 +1,1 @@
+"""The daemon: whatever arrives in its folders is uploaded, in order, once."""
