@@ -172,7 +172,8 @@ class Stream:
         if self._truncates:
             self._wake_at(GATHER)
         while left:
-            if left <= GATHER:
+            if left <= 2 * GATHER:
+                # One call may take less than it waits for, and then wait again.
                 self._wake_at(1)
             count = self._connection.recv_into(target, min(left, len(target)), *flags)
             if count == 0:

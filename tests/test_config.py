@@ -112,7 +112,7 @@ def test_the_users_own_file_is_read_where_there_is_one(
 ) -> None:
     own = tmp_path / "own.toml"
     monkeypatch.setattr("uploader.config.default_file", lambda: own)
-    assert Settings.load(environ={}).parallel == 8
+    assert Settings.load(environ={}).parallel == Settings().parallel
 
     own.write_text("parallel = 2")
 

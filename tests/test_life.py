@@ -27,7 +27,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -239,11 +238,13 @@ class Life(RuleBasedStateMachine):
 
         self._run(cancel_all, script, Fate(dies_at=dies_at))
 
-    @precondition(lambda self: self._doubtful())
     @rule(dies_at=deaths)
     def again(self, dies_at: int) -> None:
         """A person looked, and says that it is not there; right or wrong."""
-        upload = self._doubtful()[0]
+        doubtful = self._doubtful()
+        if not doubtful:
+            return
+        upload = doubtful[0]
         self.known[upload.id].forgiven += 1
 
         async def insist(uploader: Uploader) -> object:

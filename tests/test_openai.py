@@ -27,6 +27,7 @@ from uploader.model import (
     Opened,
     Part,
     PartId,
+    SentPart,
     UploadId,
     UploadSpec,
 )
@@ -34,7 +35,10 @@ from uploader.model import (
 KEY = "sk-test-0123456789"
 OPENED = Opened(upload_id=UploadId("upload_1"), created_at=1757000000)
 PART = Part(number=3, offset=0, size=4)
-PARTS = [PartId("part_2"), PartId("part_1")]
+PARTS = [
+    SentPart(number=1, part_id=PartId("part_2")),
+    SentPart(number=2, part_id=PartId("part_1")),
+]
 IDENTITY = Identity(
     service="s", path=Path("/f"), purpose="fine-tune", filename="f.jsonl"
 )
@@ -156,7 +160,7 @@ async def test_complete_lists_the_parts_in_the_order_of_the_file(
 ) -> None:
     service.says({**UPLOAD, "status": "completed", "file": FILE})
 
-    file = await openai.complete(OPENED, PARTS, "0a0b")
+    file = await openai.complete(spec(), OPENED, PARTS, "0a0b")
 
     assert service.requests[0].path == "/v1/uploads/upload_1/complete"
     assert json.loads(service.bodies[0]) == {
@@ -181,8 +185,8 @@ async def test_a_repeated_complete_is_the_same_to_the_byte(
 ) -> None:
     service.says({**UPLOAD, "file": FILE})
 
-    await openai.complete(OPENED, PARTS, md5)
-    await openai.complete(OPENED, tuple(PARTS), md5)
+    await openai.complete(spec(), OPENED, PARTS, md5)
+    await openai.complete(spec(), OPENED, tuple(PARTS), md5)
 
     assert service.bodies[0] == service.bodies[1]
     assert (b"md5" in service.bodies[0]) is (md5 is not None)
@@ -208,7 +212,7 @@ async def test_a_complete_without_its_file_is_an_unexpected_answer(
     service.says(answer)
 
     with pytest.raises(UnexpectedAnswer, match=words) as raised:
-        await openai.complete(OPENED, PARTS, None)
+        await openai.complete(spec(), OPENED, PARTS, None)
     assert raised.value.status == 200
     assert raised.value.request_id == "req_1"
 
@@ -287,7 +291,7 @@ async def test_a_part_is_named_in_what_goes_wrong(
     service.says({"error": {"message": "Gone."}}, 410)
 
     with pytest.raises(UploadExpired, match=r"part 3 of upload_1: HTTP 410: Gone\."):
-        await openai.put_part(OPENED, PART, FakeBody(b"abcd"))
+        await openai.put_part(spec(), OPENED, PART, FakeBody(b"abcd"))
 
 
 async def test_a_404_on_a_part_says_that_this_key_does_not_see_the_upload(
@@ -296,7 +300,7 @@ async def test_a_404_on_a_part_says_that_this_key_does_not_see_the_upload(
     service.says({"error": {"message": "No such Upload."}}, 404)
 
     with pytest.raises(RequestRejected, match="this key does not see") as raised:
-        await openai.put_part(OPENED, PART, FakeBody(b"abcd"))
+        await openai.put_part(spec(), OPENED, PART, FakeBody(b"abcd"))
 
     assert "upload_1" in str(raised.value)
     assert "No such Upload." in str(raised.value)
@@ -474,7 +478,7 @@ def test_an_account_is_part_of_the_service_and_a_key_is_not() -> None:
         backend(base_url=url, organization="org-1", project="proj_1").service
         == f"openai {url} org-1/proj_1"
     )
-    assert backend(base_url=url, service="emulator").service == "emulator"
+    assert backend(base_url=url, service="emulator").service == "openai emulator"
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])

@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 
 def event(
-    kind: type[events.Event], name: str = "big.bin", **fields: Any
+    kind: type[events.UploadEvent], name: str = "big.bin", **fields: Any
 ) -> events.Event:
     return kind(upload=ID, path=Path("/data") / name, **fields)
 
@@ -348,3 +348,120 @@ def test_an_upload_as_json_is_what_the_journal_knows() -> None:
     assert document["state"] == "open"
     assert document["identity"]["path"] == "/f"
     assert set(document["parts"]) == {"1", "3"}
+
+
+# -- messages and answers -----------------------------------------------------
+
+
+def message(
+    kind: type[events.AttachmentEvent], **fields: Any
+) -> events.AttachmentEvent:
+    return kind(attachment=ID, target="conversation:new", **fields)
+
+
+def attached(answer: str | None) -> events.AttachmentEvent:
+    return message(
+        events.AttachmentCompleted,
+        conversation_id="conv_1",
+        message_id="msg_1",
+        file_ids=(FileId("file-1"), FileId("file-2")),
+        answer=answer,
+    )
+
+
+def on_the_way(file_id: str) -> events.Event:
+    return event(
+        events.UploadCompleted,
+        file_id=file_id,
+        bytes=4096,
+        md5=None,
+        target="conversation:new",
+    )
+
+
+def test_an_answer_is_the_output_as_it_comes_and_the_ids_go_beside_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show = render.Quiet()
+    show(on_the_way("file-1"))
+    for text in ("It is", " a\ncat."):
+        show(message(events.AnswerProgressed, text=text))
+    show(attached("It is a\ncat."))
+
+    assert capsys.readouterr() == ("It is a\ncat.\n", "file-1\nfile-2\n")
+
+
+def test_an_answer_that_did_not_come_in_pieces_is_the_output_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    render.Quiet()(attached("It is a cat."))
+
+    assert capsys.readouterr() == ("It is a cat.\n", "file-1\nfile-2\n")
+
+
+def test_answers_that_come_at_the_same_time_are_said_one_after_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show = render.Quiet()
+    ids = [LocalId("u1"), LocalId("u2")]
+    for text, id_ in [("It is", ids[0]), ("No", ids[1]), (" a cat.", ids[0])]:
+        told = message(events.AnswerProgressed, text=text)
+        show(dataclasses.replace(told, attachment=id_))
+    show(event(events.UploadCompleted, file_id=FileId("file-9"), bytes=1, md5=None))
+    show(dataclasses.replace(attached("It is a cat."), attachment=ids[0]))
+    show(dataclasses.replace(attached("No dog."), attachment=ids[1]))
+
+    assert capsys.readouterr().out == "It is a cat.\nfile-9\nNo dog.\n"
+
+
+def test_an_answer_that_fails_in_the_middle_ends_its_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show = render.Quiet()
+    show(message(events.AnswerProgressed, text="It is"))
+    failed = {"error": "x", "hint": None, "exit_code": 6, "resumable": True}
+    show(message(events.AttachmentFailed, **failed))
+
+    assert capsys.readouterr().out == "It is\n"
+
+
+def test_without_an_answer_the_ids_are_the_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show = render.Quiet()
+    show(on_the_way("file-1"))
+    show(attached(None))
+
+    assert capsys.readouterr() == ("file-1\nfile-2\n", "")
+
+
+def test_an_answer_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    render.Quiet()(message(events.AnswerProgressed, text="a\x1b[2Jb\r\tc"))
+
+    assert capsys.readouterr().out == "a\ufffd[2Jb\ufffd\tc"
+
+
+def test_a_file_on_its_way_is_named_in_case_its_message_fails(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show = render.Lines()
+    show(started())
+    show(on_the_way("file-1"))
+    show(message(events.AttachOutcomeSought, reason="reset"))
+    show(attached(None))
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[1] == "big.bin: complete, 4.0 KiB, md5 off, file-1"
+    assert said[2].startswith("conversation:new: looking for the message")
+    assert said[3] == "conversation:new: attached in conv_1"
+
+
+def test_answers_and_bars_get_along(capsys: pytest.CaptureFixture[str]) -> None:
+    show = render.Bars()
+    with show.shown():
+        show(started())
+        show(on_the_way("file-1"))
+        show(message(events.AnswerProgressed, text="It is a cat."))
+        show(attached("It is a cat."))
+
+    assert capsys.readouterr().out == "It is a cat.\n"

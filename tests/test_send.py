@@ -705,7 +705,11 @@ async def test_what_a_target_does_not_take_is_refused_before_a_byte_is_sent(
     exit_code: int,
     words: tuple[str, ...],
 ) -> None:
-    for odd, size in [("a.bmp", 10), ("large.pdf", 50_000_000), ("huge.txt", 2**29 + 1)]:
+    for odd, size in [
+        ("a.bmp", 10),
+        ("large.pdf", 50_000_000),
+        ("huge.txt", 2**29 + 1),
+    ]:
         with (folder / odd).open("wb") as file:
             file.truncate(size)
     said = [] if to.startswith("vector-store") else ["--prompt", "?"]
@@ -993,9 +997,11 @@ async def test_resume_takes_up_uploads_and_messages_of_every_service(
     assert counts["goapi_message"] == 2
     assert counts["item_create"] == 2
     assert emulator.account().faults_left == ()
-    assert "nothing is unfinished" in (await command.tell("list")).stdout.lower() + (
-        await command.tell("list")
-    ).stderr.lower()
+    assert (
+        "nothing is unfinished"
+        in (await command.tell("list")).stdout.lower()
+        + (await command.tell("list")).stderr.lower()
+    )
 
 
 async def test_an_answer_that_breaks_off_is_fetched_and_said_once(

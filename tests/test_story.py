@@ -35,7 +35,7 @@ from uploader.events import (
     UploadFailed,
     UploadRestarted,
 )
-from uploader.model import UploadState
+from uploader.model import UploadedFile, UploadState
 
 PART_SIZE = 4096
 PARTS = 6
@@ -454,6 +454,7 @@ async def test_complete_is_found_out_without_the_source(
         (left,) = await uploader.resumable()
         file = await uploader.resume(left.id)
 
+    assert isinstance(file, UploadedFile)
     assert await files_at(emulator.url) == {file.file_id: content}
 
 

@@ -1,13 +1,14 @@
 """Many files: queued first, then opened by priority, as many as can be kept busy.
 
-    async with Uploader() as u:
-        async for outcome in upload_many(u, [Item(path=path) for path in paths]):
-            print(outcome.path, outcome.error or outcome.file.file_id)
+async with Uploader() as u:
+    async for outcome in upload_many(u, [Item(path=path) for path in paths]):
+        print(outcome.path, outcome.error or outcome.file.file_id)
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from uploader.errors import (
 from uploader.intake import Item
 from uploader.model import BatchId, LocalId, Queued, UploadedFile
 from uploader.pacing import has_room
+from uploader.queue import Added
 from uploader.scheduler import together
 
 __all__ = ["Feeder", "Item", "Outcome", "go_on", "restart_failed", "upload_many"]
@@ -162,7 +164,9 @@ class Feeder:
                     group.create_task(self._carry(queued), name=f"upload {queued.id}")
 
     async def _has_room(self, service: str) -> bool:
-        here = [each for each in self._opened.values() if each.queued.service == service]
+        here = [
+            each for each in self._opened.values() if each.queued.service == service
+        ]
         return has_room(
             missing=sum(each.missing for each in here),
             opened=len(self._opened),
@@ -248,17 +252,63 @@ async def go_on(
 
 
 async def restart_failed(
-    uploader: Uploader, *, batch: BatchId | None = None
+    uploader: Uploader, *, batch: BatchId | None = None, preflight: bool = True
 ) -> AsyncIterator[Outcome]:
     """Begin anew what failed, and go on with what a failure stopped.
 
     They stay in their batch.
     """
-    again: dict[BatchId, list[Item]] = {}
-    for upload in await uploader.queue.failed(batch):
-        assert upload.batch is not None
-        again.setdefault(upload.batch, []).append(await _again(uploader, upload))
-    for name, items in again.items():
-        added = await uploader.queue.add(items, batch=name)
+    for added in await uploader.queue.restart(batch, preflight=preflight):
         async for outcome in _results(uploader, added):
             yield outcome
+
+
+async def _results(uploader: Uploader, added: Added) -> AsyncIterator[Outcome]:
+    began = time.monotonic()
+    for id_, entry in zip(added.ids, added.entries, strict=True):
+        if entry.failure is not None:
+            yield Outcome(
+                upload=id_,
+                path=entry.identity.path,
+                batch=added.batch,
+                tag=entry.tag,
+                priority=entry.priority,
+                size=entry.spec.size,
+                error=entry.failure,
+            )
+    async for outcome in _stream(uploader, added.batch):
+        yield outcome
+    await uploader.queue.finish(added.batch, seconds=time.monotonic() - began)
+
+
+async def _stream(uploader: Uploader, batch: BatchId | None) -> AsyncIterator[Outcome]:
+    """The outcomes of a feeder, which ends with the one who listens."""
+    outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
+    feeder = Feeder(uploader, outcomes.put_nowait, batch=batch)
+    working = asyncio.create_task(feeder.run(), name="feeder")
+    working.add_done_callback(lambda _: outcomes.put_nowait(None))
+    try:
+        while (outcome := await outcomes.get()) is not None:
+            yield outcome
+        await working
+    finally:
+        working.cancel()
+        await asyncio.wait({working})
+
+
+def _outcome(
+    queued: Queued,
+    *,
+    file: UploadedFile | None = None,
+    error: UploaderError | None = None,
+) -> Outcome:
+    return Outcome(
+        upload=queued.id,
+        path=queued.path,
+        batch=queued.batch,
+        tag=queued.tag,
+        priority=queued.priority,
+        size=queued.size,
+        file=file,
+        error=error,
+    )

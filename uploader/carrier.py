@@ -216,6 +216,10 @@ async def _held(machine: Machine, claim: Claim) -> AsyncIterator[Run]:
 async def _cancel_for_another(machine: Machine, claim: Claim) -> None:
     claim = await machine.journal.take(claim.upload.id, now=machine.clock.wall())
     async with holding(machine, claim.lease) as hold:
+        if claim.upload.state not in (UploadState.PLANNED, UploadState.OPEN):
+            raise Interrupted(
+                "stopped on request, but too late to cancel it: it may be complete"
+            )
         await Story(Run(machine, claim.upload, hold)).cancel()
 
 

@@ -72,11 +72,13 @@ async def plan_items(
     """
     items = list(items)
     places = await _places(machines, default, {item.to for item in items})
+
+    def plan(some: Sequence[Item]) -> list[Entry]:
+        return [_entry(item, places[item.to]) for item in some]
+
     entries: list[Entry] = []
     for some in _batched(items):
-        entries += await asyncio.to_thread(
-            lambda some=some: [_entry(item, places[item.to]) for item in some]
-        )
+        entries += await asyncio.to_thread(plan, some)
     return entries
 
 
@@ -140,7 +142,7 @@ def _entry(item: Item, place: Place | UploaderError) -> Entry:
 
 def _refused(item: Item, service: str, error: UploaderError) -> Entry:
     """What is known of a file that cannot be planned."""
-    path = Path(os.path.abspath(item.path))
+    path = Path(os.path.realpath(item.path))
     name = item.filename or path.name
     return Entry(
         identity=Identity(

@@ -31,6 +31,8 @@ class Hold:
     clock: Clock
     life: float
     """Seconds; the journal gives the lease away when it was not renewed for so long."""
+    is_cancelling: bool = False
+    """What others ask for is being done; a cancel that takes long is not begun twice."""
     _good_until: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class Hold:
         if self.lease.upload in heard.lost:
             raise LeaseLost(self.lease.upload)
         self._good_until = asked_at + self.life
-        if self.lease.upload in heard.cancel_requested:
+        if self.lease.upload in heard.cancel_requested and not self.is_cancelling:
             raise CancelRequested
 
     async def keep(self) -> None:

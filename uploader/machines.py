@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from uploader.backend import Backend
@@ -44,6 +45,7 @@ class Machines:
         self.clock = clock
         self.observe = observe
         self._machines: dict[str, Machine] = {}
+        self._opening = asyncio.Lock()
 
     async def add(self, name: str, backend: Backend) -> Machine:
         """A machine for *backend*, under the name of its kind."""
@@ -65,9 +67,11 @@ class Machines:
 
     async def named(self, name: str) -> Machine:
         """The machine of a backend by its name.  Raises `UsageError`."""
-        if name in self._machines:
-            return self._machines[name]
-        return await self.add(name, open_backend(self.settings, name))
+        # One at a time: whoever is second finds what the first one opened.
+        async with self._opening:
+            if name in self._machines:
+                return self._machines[name]
+            return await self.add(name, open_backend(self.settings, name))
 
     async def of(self, service: str) -> Machine:
         """The machine of a service as the journal names it.

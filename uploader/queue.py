@@ -58,6 +58,9 @@ class Queue:
         entries = await self.plan(items)
         if not entries:
             raise UsageError("there are no files in the list", hint=NO_FILES)
+        return await self._add(entries, batch)
+
+    async def _add(self, entries: Sequence[Entry], batch: BatchId | None) -> Added:
         batch, ids = await self._machines.journal.enqueue(
             entries, batch=batch, now=self._machines.clock.wall()
         )
@@ -74,6 +77,27 @@ class Queue:
             if entry.failure is not None:
                 self._announce(id_, entry)
         return Added(batch=batch, ids=tuple(ids), entries=tuple(entries))
+
+    async def restart(
+        self, batch: BatchId | None = None, *, preflight: bool = True
+    ) -> Sequence[Added]:
+        """Queue what failed in *batch*, or in any, once more; by batches.
+
+        What failed for good becomes a new upload in its place; what was stopped goes
+        on from the journal.
+        """
+        again: dict[BatchId, list[Item]] = {}
+        for upload in await self.failed(batch):
+            assert upload.batch is not None
+            items = again.setdefault(upload.batch, [])
+            if upload.is_unfinished:
+                await self._machines.journal.requeue(upload.id)
+            else:
+                items.append(await self._again(upload, preflight=preflight))
+        return [
+            await self._add(await self.plan(items), name)
+            for name, items in again.items()
+        ]
 
     async def next(
         self,
@@ -159,6 +183,29 @@ class Queue:
         """Those of a batch, or of all, that failed or were stopped by a failure."""
         return await self._machines.journal.failed(batch)
 
+    async def _again(self, upload: Upload, *, preflight: bool) -> Item:
+        """The wish behind an upload that failed."""
+        journal, spec = self._machines.journal, upload.spec
+        prompt, model = None, None
+        for message in await journal.messages_with(upload.id, unfinished=False):
+            said = (await journal.find_attachment(message)).spec
+            prompt, model = said.prompt, said.model
+        return Item(
+            path=upload.identity.path,
+            purpose=spec.purpose,
+            filename=spec.filename,
+            mime_type=None if upload.plan.size == 0 else spec.mime_type,
+            expires_after=spec.expires_after,
+            to=upload.identity.target,
+            prompt=prompt,
+            model=model,
+            priority=upload.priority,
+            tag=upload.tag,
+            preflight=preflight,
+            reuse=upload.reuse,
+            replaces=upload.id,
+        )
+
     def _announce(self, upload: LocalId, entry: Entry) -> None:
         assert entry.failure is not None
         self._machines.observe(
@@ -171,5 +218,3 @@ class Queue:
                 resumable=False,
             )
         )
-
-

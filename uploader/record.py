@@ -269,8 +269,14 @@ class Journal(Protocol):
         """Those of a batch, or of all, that failed or were stopped by a failure."""
         ...
 
-    async def messages_with(self, upload: LocalId) -> Sequence[LocalId]:
-        """The unfinished attachments that wait for an upload."""
+    async def requeue(self, upload: LocalId) -> None:
+        """Queue an unfinished upload of a batch once more."""
+        ...
+
+    async def messages_with(
+        self, upload: LocalId, *, unfinished: bool = True
+    ) -> Sequence[LocalId]:
+        """The attachments that an upload is for, oldest first."""
         ...
 
     async def find_file(self, file_id: FileId) -> Upload | None:

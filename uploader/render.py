@@ -47,28 +47,59 @@ class Quiet:
     """
 
     def __init__(self) -> None:
-        self._streaming = False
+        self._speaker: LocalId | None = None
+        """The message whose answer is coming in."""
+        self._silenced: set[LocalId] = set()
+        self._kept: list[str] = []
 
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.UploadCompleted(target=None):
-                click.echo(printable(event.file_id))
+                self._put(printable(event.file_id))
             case events.AnswerProgressed():
-                self._streaming = True
-                click.echo(prose(event.text), nl=False)
+                self._speak(event)
             case events.AttachmentCompleted():
                 self._finish(event)
+            case events.AttachmentFailed():
+                self._stop(event.attachment)
             case _:
                 pass
 
+    def _put(self, line: str) -> None:
+        if self._speaker is None:
+            click.echo(line)
+        else:
+            self._kept.append(line)
+
+    def _speak(self, event: events.AnswerProgressed) -> None:
+        """One answer at a time; another one follows, whole, when that is over."""
+        if self._speaker is None and event.attachment not in self._silenced:
+            self._speaker = event.attachment
+        if self._speaker == event.attachment:
+            click.echo(prose(event.text), nl=False)
+        else:
+            self._silenced.add(event.attachment)
+
     def _finish(self, event: events.AttachmentCompleted) -> None:
-        if self._streaming:
-            click.echo()
-        elif event.answer is not None:
-            click.echo(prose(event.answer))
-        self._streaming = False
+        has_spoken = self._stop(event.attachment)
+        if event.answer is not None and not has_spoken:
+            self._put(prose(event.answer))
         for file_id in event.file_ids:
-            click.echo(printable(file_id), err=event.answer is not None)
+            if event.answer is None:
+                self._put(printable(file_id))
+            else:
+                click.echo(printable(file_id), err=True)
+
+    def _stop(self, attachment: LocalId) -> bool:
+        """Whether it was this one that spoke; what had to wait is said now."""
+        self._silenced.discard(attachment)
+        if self._speaker != attachment:
+            return False
+        self._speaker = None
+        for line in ("", *self._kept):
+            click.echo(line)
+        self._kept.clear()
+        return True
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:

@@ -43,9 +43,7 @@ class Source:
         """
         real = Path(os.path.realpath(path))
         if not follow_links and real != path:
-            raise SourceError(
-                f"{path} leads through a symlink", hint=f"name it {real}"
-            )
+            raise SourceError(f"{path} leads through a symlink", hint=f"name it {real}")
         try:
             # Before opening: to open a FIFO is to wait for its writer.
             mode = real.stat().st_mode

@@ -92,6 +92,7 @@ class Story:
 
     async def cancel(self) -> None:
         """Give the upload up, here and at the service."""
+        self.run.hold.is_cancelling = True
         opened = self.run.upload.opened
         if self.run.upload.state is UploadState.OPEN and opened is not None:
             try:

@@ -214,10 +214,10 @@ class _Reading:
 
     def _compare(self) -> None:
         expected = self._expected()
-        if expected is not None and self._digest is not None:
-            name, _, digest = expected.partition(":")
-            if self._digest.hexdigest() != digest:
-                self._wrong.append(self._part)
+        if expected is None or self._digest is None:
+            return
+        if self._digest.hexdigest() != expected.partition(":")[2]:
+            self._wrong.append(self._part)
 
     def _expected(self) -> str | None:
         parts = self.receipt.parts

@@ -153,7 +153,9 @@ async def test_the_requests_are_those_at_which_it_is_killed(
 
 # What comes before the conversation is the same for every target at OpenAI.
 CASES = [
-    pytest.param(way, nth, when, id=f"{way.message}-{nth}-{way.requests[nth - 1]}-{when}")
+    pytest.param(
+        way, nth, when, id=f"{way.message}-{nth}-{way.requests[nth - 1]}-{when}"
+    )
     for way, first in [(CONVERSATION, 1), (WITH_A_MODEL, 7), (VECTOR_STORE, 5)]
     for nth in range(first, len(way.requests) + 1)
     for when in ("before", "after")

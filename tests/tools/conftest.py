@@ -6,7 +6,9 @@ Without it these tests are skipped: nothing is fetched by running tests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,14 +53,16 @@ async def listening(url: str, *command: str | Path) -> AsyncIterator[None]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        # What npm installs may be a script that starts the program proper.
+        start_new_session=True,
     )
     try:
         async with asyncio.timeout(PATIENCE):
             await _answers(url, process)
         yield
     finally:
-        if process.returncode is None:
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 

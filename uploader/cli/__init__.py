@@ -10,7 +10,16 @@ from uploader.cli import benchmark, files, machine, proof, records, uploads
 from uploader.cli.group import cli
 from uploader.errors import UploaderError
 
-__all__ = ["benchmark", "cli", "files", "machine", "main", "proof", "records", "uploads"]
+__all__ = [
+    "benchmark",
+    "cli",
+    "files",
+    "machine",
+    "main",
+    "proof",
+    "records",
+    "uploads",
+]
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from uploader import place
 from uploader.cli.options import Call
 from uploader.config import Settings
 from uploader.errors import Interrupted, SomeFailed, UploaderError
@@ -60,9 +61,23 @@ def run(call: Call, work: Callable[[Uploader], Coroutine[Any, Any, None]]) -> No
     """Open an `Uploader` and do *work* with it, with bars and signals."""
     from uploader.render import choose
 
+    _look_at_place(call)
     show = choose(as_json=call.as_json, quiet=call.quiet, verbose=call.verbose)
     with service(call) as settings:
         asyncio.run(_work(settings, show, work))
+
+
+def _look_at_place(call: Call) -> None:
+    """Say once, when the journal is made, that its place speaks against it."""
+    journal = call.settings.journal
+    if call.quiet or call.as_json or call.emulator or journal.exists():
+        return
+    found = place.look(journal)
+    if found is not None and found.warning is not None:
+        click.echo(
+            f"hint: the journal {found.warning}; --journal names another place",
+            err=True,
+        )
 
 
 @contextlib.contextmanager

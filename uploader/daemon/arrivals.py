@@ -198,15 +198,11 @@ class Arrivals:
             case UploadOpened():
                 arrival.expires_at = event.expires_at
             case PartProgressed():
-                self._moved += max(
-                    0, event.sent - arrival.moving.get(event.number, 0)
-                )
+                self._moved += max(0, event.sent - arrival.moving.get(event.number, 0))
                 arrival.moving[event.number] = event.sent
                 arrival.waiting_for = None
             case PartSent():
-                self._moved += max(
-                    0, event.size - arrival.moving.pop(event.number, 0)
-                )
+                self._moved += max(0, event.size - arrival.moving.pop(event.number, 0))
                 arrival.sent += event.size
                 arrival.parts_sent += 1
                 arrival.waiting_for = None

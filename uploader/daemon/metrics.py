@@ -33,9 +33,7 @@ class Metrics:
 
         self._bytes = counter("sent_bytes", "Bytes of parts sent.", *LABELS)
         self._parts = counter("sent_parts", "Parts sent.", *LABELS)
-        self._retries = counter(
-            "retries", "Requests tried again.", *LABELS, "reason"
-        )
+        self._retries = counter("retries", "Requests tried again.", *LABELS, "reason")
         self._throttled = counter("throttled", "Answers 429.", *LABELS)
         self._restarts = counter("restarts", "Uploads begun anew.", *LABELS)
         self._files = counter("files", "Files that ended.", *LABELS, "outcome")

@@ -64,6 +64,13 @@ REFUSE = """
 # The row that replaces it is the batch's from now on.
 LEAVE_BATCH = "UPDATE uploads SET batch = NULL WHERE id = ?"
 
+# Its message would wait for it for ever.
+LEAVE_MESSAGE = """
+    UPDATE attachments SET state = 'failed', finished_at = :now
+     WHERE finished_at IS NULL
+       AND id IN (SELECT attachment FROM attachment_files WHERE upload = :upload)
+"""
+
 WAITING = """
     SELECT id, service, path, purpose, filename, target, size, plan, priority, batch,
            tag, preflight
@@ -104,10 +111,14 @@ FAILED = """
      ORDER BY priority DESC, created_at, rowid
 """
 
+REQUEUE = """
+    UPDATE uploads SET queued = 1, failure = NULL WHERE id = ? AND finished_at IS NULL
+"""
+
 MESSAGES = """
     SELECT attachment FROM attachment_files
       JOIN attachments ON attachments.id = attachment_files.attachment
-     WHERE upload = ? AND attachments.finished_at IS NULL
+     WHERE upload = :upload AND (NOT :unfinished OR attachments.finished_at IS NULL)
      ORDER BY attachments.created_at, attachments.rowid
 """
 
@@ -175,9 +186,10 @@ def failed(db: Database, batch: BatchId | None) -> list[Upload]:
     return [read_upload(db, row["id"]) for row in rows]
 
 
-def messages_with(db: Database, upload: LocalId) -> list[LocalId]:
-    """The unfinished attachments that wait for an upload."""
-    return [LocalId(row["attachment"]) for row in db.execute(MESSAGES, [upload])]
+def messages_with(db: Database, upload: LocalId, *, unfinished: bool) -> list[LocalId]:
+    """The attachments that an upload is for, oldest first."""
+    values = {"upload": upload, "unfinished": unfinished}
+    return [LocalId(row["attachment"]) for row in db.execute(MESSAGES, values)]
 
 
 def _queue(db: Database, entry: Entry, batch: BatchId, now: float) -> LocalId:
@@ -195,9 +207,12 @@ def _queue(db: Database, entry: Entry, batch: BatchId, now: float) -> LocalId:
     }
     if entry.replaces is not None:
         db.execute(LEAVE_BATCH, [entry.replaces])
+        db.execute(LEAVE_MESSAGE, {"upload": entry.replaces, "now": now})
     if entry.failure is not None:
         failure = prose_of(str(entry.failure))
         db.execute(REFUSE, {**place, "failure": failure, "now": now})
+        _queue_message(db, entry, upload, now)
+        db.execute(LEAVE_MESSAGE, {"upload": upload, "now": now})
         return upload
     how = {"preflight": entry.preflight, "reuse": entry.reuse}
     db.execute(QUEUE, {**place, **how})

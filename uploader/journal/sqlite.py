@@ -241,8 +241,13 @@ class SqliteJournal:
     async def failed(self, batch: BatchId | None = None) -> Sequence[Upload]:
         return await self._read(queue.failed, batch)
 
-    async def messages_with(self, upload: LocalId) -> Sequence[LocalId]:
-        return await self._read(queue.messages_with, upload)
+    async def requeue(self, upload: LocalId) -> None:
+        await self._write(_execute, queue.REQUEUE, [upload])
+
+    async def messages_with(
+        self, upload: LocalId, *, unfinished: bool = True
+    ) -> Sequence[LocalId]:
+        return await self._read(queue.messages_with, upload, unfinished=unfinished)
 
     async def find_file(self, file_id: FileId) -> Upload | None:
         return await self._writer.read(lambda db: queries.find_file(db, file_id))

@@ -64,7 +64,7 @@ def random_faults(draw: random.Random, requests: int) -> list[Fault]:
         Fault(
             kind=draw.choice(KINDS),
             nth=draw.randint(1, requests),
-            when=draw.choice(("before", "after")),  # type: ignore[arg-type]
+            when=draw.choice(("before", "after")),
             **draw.choice(FAULTS),
         )
         for _ in range(draw.randint(1, MOST_FAULTS))
@@ -83,8 +83,10 @@ async def _one(scratch: Path, draw: random.Random) -> tuple[int, int]:
         ended = await site.upload()
         for run in range(1, MOST_RUNS + 1):
             if ended.code == 0:
+                left = site.emulator.account().faults_left
+                site.emulator.clear_faults()
                 await site.check_file()
-                return len(faults) - len(site.emulator.account().faults_left), run
+                return len(faults) - len(left), run
             # Killed, or the service was not there for it: both may be resumed.
             if ended.code not in (-9, 5):
                 raise Broken(f"it ended with {ended.code}: {ended.complaint}")

@@ -10,8 +10,9 @@ from typing import Final
 
 from uploader.config import Settings
 from uploader.engine import open_journal
+from uploader.errors import JournalError
 from uploader.journal.health import examine
-from uploader.selftest.ground import PATIENCE
+from uploader.selftest.ground import PATIENCE, last_error
 from uploader.selftest.report import Broken, Check, Say
 
 ROUNDS: Final = 3
@@ -74,8 +75,7 @@ async def _killed_recorder(journal: Path, first: int) -> list[int]:
     # What it printed before it was killed counts; a line that was cut off does not.
     told += [int(line) for line in rest.split(b"\n")[:-1]]
     if process.returncode != -9:
-        words = complaint.decode(errors="replace").strip().splitlines()
-        raise Broken(f"it could not record: {words[-1] if words else 'no word'}")
+        raise JournalError(f"nothing more could be recorded: {last_error(complaint)}")
     return told
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from typing import Any, Final
 from uploader.config import Settings
 from uploader.emulator import Emulator
 from uploader.engine import open_journal
+from uploader.errors import JournalError
 from uploader.model import Upload
 from uploader.selftest.report import Broken
 
@@ -33,7 +35,7 @@ class Ended:
 
     code: int
     complaint: str
-    """The last line of its stderr."""
+    """Its last words about what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,10 @@ class Ground:
                 process.kill()
                 await process.wait()
         assert process.returncode is not None
-        lines = said.decode(errors="replace").strip().splitlines()
-        return Ended(process.returncode, lines[-1] if lines else "")
+        complaint = last_error(said)
+        if process.returncode == JournalError.exit_code:
+            raise JournalError(complaint)
+        return Ended(process.returncode, complaint)
 
     async def recorded(self) -> frozenset[str]:
         """The SHA-256 of every part that the journal has."""
@@ -115,8 +119,11 @@ class Ground:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
         def get() -> bytes:
-            with opener.open(request, timeout=PATIENCE) as answer:
-                content: bytes = answer.read()
+            try:
+                with opener.open(request, timeout=PATIENCE) as answer:
+                    content: bytes = answer.read()
+            except urllib.error.URLError as error:
+                raise Broken(f"the emulator does not answer: {error}") from None
             return content
 
         return await asyncio.to_thread(get)
@@ -130,6 +137,13 @@ async def ground(
     source.write_bytes(content)
     async with Emulator(directory / "service") as emulator:
         yield Ground(emulator, directory / "journal.db", source, part_size)
+
+
+def last_error(said: bytes) -> str:
+    """What a process complained of at last, without the hint."""
+    lines = [line for line in said.decode(errors="replace").splitlines() if line]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
 
 
 def environment(url: str, journal: Path) -> Mapping[str, str]:

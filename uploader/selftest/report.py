@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import shutil
+import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
 from uploader import place
 from uploader.errors import JournalError, UploaderError
+from uploader.model import MIB
+
+LITTLE: Final = MIB
+"""Bytes; whatever fails on a disk with less left fails because of that."""
 
 Say = Callable[[str], None]
 """Told how far a check is."""
@@ -28,7 +34,6 @@ class Check:
 
     title: str
     run: Callable[[Path, Say], Awaitable[str]]
-    needs_journal: bool = True
 
 
 def run_all(directory: Path, checks: Sequence[Check]) -> None:
@@ -53,7 +58,7 @@ def run_all(directory: Path, checks: Sequence[Check]) -> None:
         click.echo(f"all {len(checks)} held")
         return
     words = f"{len(failures)} of {len(checks)} did not hold in {directory}"
-    if any(isinstance(error, JournalError | OSError) for error in failures):
+    if any(isinstance(error, JournalError) for error in failures):
         raise JournalError(
             words, hint="keep the journal elsewhere, or mend that disk; see the report"
         )
@@ -72,7 +77,7 @@ def _introduce(directory: Path) -> None:
 async def _run(scratch: Path, checks: Sequence[Check]) -> list[Exception]:
     failures: list[Exception] = []
     for number, check in enumerate(checks, start=1):
-        if failures and check.needs_journal and isinstance(failures[0], JournalError):
+        if failures and isinstance(failures[0], JournalError):
             click.echo(f"SKIPPED {check.title}: there is no journal to rely on")
             failures.append(Broken("not tried"))
             continue
@@ -89,13 +94,20 @@ async def _try(check: Check, directory: Path) -> Exception | None:
     try:
         directory.mkdir()
         held = await check.run(directory, say)
-    except (Broken, UploaderError) as error:
-        click.echo(f"FAILED  {check.title}: {error}")
-        return error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        words = "the disk is full" if full else str(error)
-        click.echo(f"FAILED  {check.title}: {words}")
-        return JournalError(words)
+    except (Broken, UploaderError, OSError, sqlite3.Error) as error:
+        failure = _explained(error, directory)
+        click.echo(f"FAILED  {check.title}: {failure}")
+        return failure
     click.echo(f"held    {check.title}: {held}")
     return None
+
+
+def _explained(error: Exception, directory: Path) -> Exception:
+    """A full disk has many faces, the emulator's own complaints among them."""
+    if not isinstance(error, JournalError):
+        free = shutil.disk_usage(directory.parent).free
+        if free < LITTLE:
+            return JournalError(f"the disk is full ({error})")
+        if isinstance(error, OSError | sqlite3.Error):
+            return JournalError(str(error))
+    return error

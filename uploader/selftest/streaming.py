@@ -13,7 +13,7 @@ from typing import Final
 
 from uploader.bundled import running_emulator
 from uploader.model import MIB
-from uploader.selftest.ground import PATIENCE, environment
+from uploader.selftest.ground import PATIENCE, environment, last_error
 from uploader.selftest.report import Broken, Check, Say
 from uploader.tables import size as readable
 
@@ -67,8 +67,7 @@ async def _send(
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        words = complaint.decode(errors="replace").strip().splitlines()
-        raise Broken(f"it failed: {words[-1] if words else process.returncode}")
+        raise Broken(f"it failed: {last_error(complaint)}")
     measured = json.loads(said)
     return float(measured["seconds"]), int(measured["grown"])
 
