@@ -44,6 +44,7 @@ class Run:
         measured: dict[str, list[Figures | None]] = {
             cell.name: [] for cell in row.cells
         }
+        before = machine.load()
         with ExitStack() as stack:
             grounds = self._open(row, stack)
             paths = {cell: self._path(cell) for cell in row.cells}
@@ -54,6 +55,7 @@ class Run:
                     figures = self._once(row, cell, grounds[cell.place], paths[cell])
                     measured[cell.name].append(figures)
         self._results.rounds[row.name] = measured
+        self._results.load[row.name] = (before, machine.load())
         print(text_of(row, measured), flush=True)
 
     def _open(self, row: Row, stack: ExitStack) -> dict[Place, Ground]:

@@ -35,6 +35,7 @@ def multiply(journal: Path) -> None:
     with closing(sqlite3.connect(journal)) as db, db:
         _copy(db, "uploads", UNFINISHED)
         _copy(db, "parts", {"upload": UNFINISHED["id"]})
+        _copy(db, "leases", {"subject": UNFINISHED["id"]})
 
 
 def _copy(db: sqlite3.Connection, table: str, changed: Mapping[str, str]) -> None:

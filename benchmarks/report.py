@@ -52,6 +52,8 @@ class Results:
     scale: float
     rounds: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     """By row and cell, its figures in each round."""
+    load: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By row, the machine's load average before and after it."""
     skipped: dict[str, str] = field(default_factory=dict)
     failures: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -71,6 +73,7 @@ def save(results: Results, rows: Sequence[Row], directory: Path) -> None:
                 "machine": results.machine,
                 "scale": results.scale,
                 "seconds": round(results.seconds),
+                "load": results.load,
                 "skipped": results.skipped,
                 "failures": results.failures,
                 "bars": _judged(results, rows),
@@ -175,7 +178,9 @@ def _markdown(results: Results, rows: Sequence[Row]) -> Iterator[str]:
         if (rounds := results.rounds.get(row.name)) is None:
             continue
         count = len(next(iter(rounds.values())))
-        yield f"\n## {row.name}\n\n{row.work}; medians of {count}\n"
+        before, after = results.load[row.name]
+        load = f"load {before:.1f} before, {after:.1f} after"
+        yield f"\n## {row.name}\n\n{row.work}; medians of {count}; {load}\n"
         heading, *lines = _table(row, rounds)
         yield "| " + " | ".join(heading) + " |"
         yield "|---" * len(heading) + "|"

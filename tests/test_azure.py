@@ -223,7 +223,7 @@ async def test_a_killed_command_is_resumed_from_the_environment_alone(
     }
     emulator.add_fault(Fault(kind="part", nth=3, do="kill", when="before"))
     process = await command.start(
-        "upload", str(source), "--purpose", "batch", **environ
+        "upload", str(source), "--purpose", "batch", "--no-preflight", **environ
     )
     emulator.client_pid = process.pid
     assert (await finish(process)).returncode == -9

@@ -329,6 +329,28 @@ async def test_an_upload_that_is_gone_counts_as_cancelled(parted: Site) -> None:
     await parted.backend.cancel(UNKNOWN)
 
 
+async def test_a_file_is_read_as_it_was_sent(parted: Site) -> None:
+    file = await parted.upload()
+    size = parted.plan.size
+
+    chunks = [chunk async for chunk in parted.backend.read_file(file.id, limit=size)]
+
+    assert b"".join(chunks) == CONTENT
+
+
+async def test_a_file_is_not_read_further_than_the_limit(parted: Site) -> None:
+    file = await parted.upload()
+
+    chunks = [chunk async for chunk in parted.backend.read_file(file.id, limit=0)]
+
+    assert len(chunks) == 1
+
+
+async def test_a_file_that_is_not_handed_out_is_a_refusal(site: Site) -> None:
+    with pytest.raises(RequestRejected):
+        await anext(site.backend.read_file(FileId("file-unknown"), limit=1))
+
+
 async def test_what_was_completed_is_found(parted: Site) -> None:
     await parted.upload(filename="other.bin")
     await parted.upload(purpose="batch")

@@ -49,7 +49,7 @@ def assert_refused(done: Done, exit_code: int, *words: str) -> None:
 async def test_the_last_line_of_stdout_is_the_file_id(
     command: Command, source: Path
 ) -> None:
-    done = await command("upload", "-q", str(source), "--purpose", "batch")
+    done = await command("upload", "-q", str(source), "--purpose", "evals")
 
     assert done.returncode == 0
     assert done.stderr == ""

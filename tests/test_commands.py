@@ -235,11 +235,11 @@ async def test_resume_takes_up_what_belongs_to_the_profile_only(
 async def test_files_are_listed_looked_at_and_removed(
     command: Command, emulator: Emulator, source: Path
 ) -> None:
-    batch = (await command("upload", str(source), "--purpose", "batch")).last_line
+    batch = (await command("upload", str(source), "--purpose", "evals")).last_line
     other = (await command("upload", str(source))).last_line
 
     listed = await command.tell("files", "list")
-    batches = await command.tell("files", "list", "--purpose", "batch", "--json")
+    batches = await command.tell("files", "list", "--purpose", "evals", "--json")
     got = await command.tell("files", "get", batch, other, "--json")
     told = await command.tell("files", "get", batch)
     removed = await command.tell("files", "rm", other)
@@ -250,7 +250,7 @@ async def test_files_are_listed_looked_at_and_removed(
     found = [json.loads(line) for line in got.stdout.splitlines()]
     assert [file["id"] for file in found] == [batch, other]
     assert found[0]["bytes"] == len(CONTENT)
-    assert "purpose                 batch" in told.stdout
+    assert "purpose                 evals" in told.stdout
     assert removed.stderr == f"removed {other}\n"
     assert gone.returncode == 4
     assert "No such File object" in gone.stderr
@@ -273,14 +273,14 @@ async def test_a_file_that_the_service_calls_broken_is_no_success(
 ) -> None:
     emulator.switches = Switches(file_status="error")
 
-    done = await command("upload", str(source), "--purpose", "batch")
+    done = await command("upload", str(source), "--purpose", "evals")
     again = await command("resume")
 
     assert done.returncode == 4, done
     assert done.stdout == ""
     (file_id,) = await files_at(emulator.url)
     assert f"{file_id} has the status 'error'" in done.stderr
-    assert "does not suit the purpose batch" in done.stderr
+    assert "does not suit the purpose evals" in done.stderr
     assert again.returncode == 0
     assert emulator.account().counts["create"] == 1
 

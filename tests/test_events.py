@@ -52,6 +52,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "exit_code": 4,
         "resumable": False,
     },
+    "file_reused": {"file_id": "file-1"},
     "batch_started": {"uploads": 3, "bytes": 9, "refused": 1},
     "batch_finished": {
         "completed": 1,

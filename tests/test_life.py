@@ -47,6 +47,7 @@ from uploader.config import RetryPolicy, Timeouts
 from uploader.emulator import Emulator, Switches
 from uploader.errors import UploaderError
 from uploader.events import Event, PartSent, UploadRestarted
+from uploader.journal.sqlite import LEAST_KEPT
 from uploader.model import AttachmentState, Sent, Upload, UploadedFile, UploadState
 from uploader.state import TRANSITIONS
 
@@ -73,13 +74,11 @@ faults = st.lists(
     max_size=2,
 )
 deaths = st.one_of(st.just(0), st.integers(1, 90))
-changes = st.one_of(
-    st.none(), st.tuples(st.integers(1, 4), st.sampled_from(CHANGES))
-)
+changes = st.one_of(st.none(), st.tuples(st.integers(1, 4), st.sampled_from(CHANGES)))
 switches = st.fixed_dictionaries(
     {
         "expired": st.sampled_from(("410", "404")),
-        "forgets": st.sampled_from(("nothing", "nothing", "open", "completed")),
+        "forgets": st.sampled_from(("nothing",) * 6 + ("open", "completed")),
         "complete_twice": st.sampled_from(("400", "replay", "404", "409")),
         "complete_answer": st.sampled_from(("upload", "upload", "file")),
         "unlisted_parts_count": st.booleans(),
@@ -123,10 +122,10 @@ class Life(RuleBasedStateMachine):
             patch = mock.patch.object(module, name, replacement)
             self.patches.enter_context(patch)
         self.known: dict[str, Known] = {}
-        self.prompts: dict[str, int] = {}
-        """How often each message may be there."""
         self.told: list[Event] = []
         self.died = False
+        self.story: list[str] = []
+        """What happened, since not every failure comes again when it is tried again."""
 
     # -- what there is --------------------------------------------------------
 
@@ -213,15 +212,6 @@ class Life(RuleBasedStateMachine):
                 filename="source.txt",
             )
 
-        # A message that is done is a new one the next time.
-        done = self._messages().count(prompt)
-        unfinished = {
-            attachment.spec.prompt: attachment
-            for attachment in self._attachments
-            if attachment.is_unfinished
-        }
-        if prompt not in unfinished:
-            self.prompts[prompt] = done + 1
         sent = self._run(send, script, Fate(dies_at=dies_at))
         if isinstance(sent, Sent):
             assert self._content(sent.files[0].file_id) == now
@@ -255,15 +245,19 @@ class Life(RuleBasedStateMachine):
     @rule(change=st.sampled_from(CHANGES))
     def meddle(self, change: str) -> None:
         self._change(change)
+        self.story.append(change)
 
     @rule(seconds=st.sampled_from((1.0, 31.0, 600.0, 3601.0, 90_000.0)))
     def wait(self, seconds: float) -> None:
         self.time.advance(seconds)
+        self.story.append(f"{seconds} s later")
 
     @rule(seconds=st.sampled_from((0.0, -7200.0, -60.0, 40.0, 4000.0)))
     def set_clock(self, seconds: float) -> None:
         """The wall clock of this machine is wrong from now on."""
+        self.time.advance(LEAST_KEPT)
         self.time.skew = seconds
+        self.story.append(f"the clock is {seconds} s wrong")
 
     @rule(keep=st.sampled_from((0.0, 3000.0)))
     def prune(self, keep: float) -> None:
@@ -296,9 +290,7 @@ class Life(RuleBasedStateMachine):
 
         stopping = asyncio.create_task(self._live(upload, first))
         waiting = asyncio.create_task(first.stopped.wait())
-        await asyncio.wait(
-            [stopping, waiting], return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait([stopping, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if late:
             self.time.advance(31.0)
@@ -317,6 +309,13 @@ class Life(RuleBasedStateMachine):
     def nothing_is_lost_or_doubled(self) -> None:
         if not hasattr(self, "before"):
             return
+        try:
+            self._check()
+        except AssertionError as error:
+            error.add_note("\n".join(self.story))
+            raise
+
+    def _check(self) -> None:
         uploads, rows = self._look()
         self._remember_ids(rows)
         served = self._served()
@@ -329,15 +328,16 @@ class Life(RuleBasedStateMachine):
             for file_id in made:
                 assert self._content(str(file_id)) in self.versions, "a mixture"
         self._check_receptions()
-        messages = self._messages()
-        for prompt, most in self.prompts.items():
-            assert messages.count(prompt) <= most, f"{prompt!r} was said twice"
+        said = self._said()
+        assert len(said) == len(set(said)), "the same was said twice"
         self.before, self.told, self.died = uploads, [], False
 
     def _check_state(self, upload: Upload) -> None:
         known = self.known[upload.id]
         restarts = upload.restarts + upload.orphan_restarts
-        assert upload.state in _reachable(known.state), f"{known.state} → {upload.state}"
+        assert upload.state in _reachable(known.state), (
+            f"{known.state} → {upload.state}"
+        )
         aloud = {
             event.upload for event in self.told if isinstance(event, UploadRestarted)
         }
@@ -388,6 +388,12 @@ class Life(RuleBasedStateMachine):
                 " WHERE kind = 'create' AND upload_id IS NOT NULL"
             ).fetchall()
         assert health == "ok"
+        self.story += [
+            f"  {u.id} {u.state} {u.opened and u.opened.upload_id} {len(u.parts)} parts"
+            f" {u.file and u.file.id} {u.failure}"
+            for u in uploads
+            if u != self.before.get(u.id)
+        ]
         found = {upload.id: upload for upload in uploads}
         for name in found.keys() - self.known.keys():
             self.known[name] = Known(UploadState.PLANNED, 0)
@@ -420,6 +426,7 @@ class Life(RuleBasedStateMachine):
         """Do *work* in an owner with that fate, while the service fails by script."""
         quick = {"seconds": 0.02, "rate": 1e6}
         self.emulator.add_entries([entry | quick for entry in script])
+        self.story.append(f"{script}")
         result = self._do(self._live(work, fate, observer, **changes))
         self.emulator.clear_faults()
         self.died |= fate.is_dead
@@ -446,10 +453,17 @@ class Life(RuleBasedStateMachine):
                     chosen, backend=backend, observers=observers, clock=clock
                 ) as uploader:
                     return await work(uploader)
-            except UploaderError:
+            except UploaderError as error:
+                self.story.append(
+                    f"{work.__qualname__}: {type(error).__name__}: {error}"
+                )
                 return None
 
-        return await living(fate, life)
+        result = await living(fate, life)
+        if "_look" not in work.__qualname__:
+            fact = "died" if fate.is_dead else f"{result}"[:100]
+            self.story.append(f"{work.__qualname__}: {fact}")
+        return result
 
     def _changing(
         self, change: tuple[int, str] | None, now: set[bytes]
@@ -506,12 +520,16 @@ class Life(RuleBasedStateMachine):
         place = self.directory / "service" / "content"
         return b"".join((place / name).read_bytes() for (name,) in pieces)
 
-    def _messages(self) -> list[str]:
-        """What was said in the conversation."""
+    def _said(self) -> list[tuple[str, str]]:
+        """Each message of the conversation: its words and its file."""
         rows = self._ask(
-            "SELECT json_extract(document, '$.content[0].text') FROM items"
+            "SELECT json_extract(document, '$.content[0].text'),"
+            " json_extract(document, '$.content[1].file_id') FROM items"
         )
-        return [str(text) for (text,) in rows]
+        return [(str(text), str(file_id)) for text, file_id in rows]
+
+    def _messages(self) -> list[str]:
+        return [text for text, _ in self._said()]
 
     def _ask(self, query: str, *values: object) -> list[Any]:
         path = self.directory / "service" / "emulator.db"

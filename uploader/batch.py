@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uploader import events, preflight
+from uploader.carrier import HandOver
 from uploader.engine import Uploader
 from uploader.errors import (
     CredentialsRefused,
@@ -68,7 +69,8 @@ class Feeder:
 
     *tell* hears of every outcome.  A service that refuses the credentials, or cannot
     be reached, is paused: what waits for it stays queued.  With *stay* the feeder does
-    not end when the queue is empty, but waits for `wake`.
+    not end when the queue is empty, but waits for `wake`.  *hand_over* takes each result
+    before it counts as delivered.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Feeder:
         *,
         batch: BatchId | None = None,
         stay: bool = False,
+        hand_over: HandOver | None = None,
     ) -> None:
         self.paused: dict[str, UploaderError | None] = {}
         """Services that are left alone, and why."""
@@ -85,6 +88,7 @@ class Feeder:
         self._tell = tell
         self._batch = batch
         self._stay = stay
+        self._hand_over = hand_over
         self._opened: dict[LocalId, _Opened] = {}
         self._news = asyncio.Event()
         self._is_empty = False
@@ -204,7 +208,7 @@ class Feeder:
             except PreflightFailed as error:
                 await queue.refuse(queued, error)
                 raise
-        return await queue.carry(queued)
+        return await queue.carry(queued, hand_over=self._hand_over)
 
     def _follow(self, event: events.Event) -> None:
         """Know how many parts are still to be sent."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from uploader import image, planner
+from uploader import catalogue, image, planner
 from uploader.climb import START
 from uploader.errors import (
     Interrupted,
@@ -144,7 +145,10 @@ async def carry(
             await _accept(story, accept)
         elif again:
             await story.again()
-        result = await story.tell()
+        async with _alone(run):
+            if run.upload.reuse and catalogue.has_one(machine):
+                await catalogue.take(run, source)
+            result = await story.tell()
         if deliver and hand_over is not None:
             await hand_over([result])
         if deliver:
@@ -162,23 +166,36 @@ async def refuse(machine: Machine, claim: Claim, error: UploaderError) -> None:
 
 async def cancel(machine: Machine, upload: Upload) -> None:
     """Give an upload up; if another process works on it, that one is asked to."""
-    if upload.state not in (UploadState.PLANNED, UploadState.OPEN):
-        raise UsageError(
-            f"upload {upload.id} is {upload.state}; there is nothing to cancel",
-            hint="a file that is complete can be deleted at the service",
-        )
+    _check_cancellable(upload)
     try:
         claim = await machine.journal.take(upload.id, now=machine.clock.wall())
     except UploadOwned as owned:
         await _ask_owner_to_cancel(machine, upload, owned)
         return
     async with _held(machine, claim) as run:
+        # It may have been completed since it was looked at.
+        _check_cancellable(run.upload)
         await Story(run).cancel()
+
+
+def _check_cancellable(upload: Upload) -> None:
+    if upload.state not in (UploadState.PLANNED, UploadState.OPEN):
+        raise UsageError(
+            f"upload {upload.id} is {upload.state}; there is nothing to cancel",
+            hint="a file that is complete can be deleted at the service",
+        )
 
 
 def is_in_doubt(upload: Upload) -> bool:
     """Whether only a person can say what became of it."""
     return upload.state is UploadState.COMPLETING or upload.put_asked_at is not None
+
+
+def _alone(run: Run) -> AbstractAsyncContextManager[None]:
+    """Of equal files to be sent once the others wait for the first."""
+    if run.upload.reuse and catalogue.has_one(run.machine):
+        return catalogue.one_at_a_time(run.machine, run.upload)
+    return contextlib.nullcontext()
 
 
 async def _accept(story: Story, file_id: FileId) -> None:

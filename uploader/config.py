@@ -20,10 +20,13 @@ import msgspec
 import platformdirs
 
 from uploader.errors import UsageError
-from uploader.model import GIB, MIB
+from uploader.model import GIB, KIB, MIB
 
 T = TypeVar("T")
 Md5 = Literal["hex", "base64", "off"]
+
+LEAST_LIMIT: Final = 64 * KIB
+"""Below this a connection looks dead between two ranges of a file."""
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -174,6 +177,8 @@ class Settings:
     """The spelling of the whole file's MD5 in `complete`; the contract names none."""
     digest: str = "blake3"
     """The digest of each part in the journal, or "off"."""
+    limit_rate: int | None = None
+    """Bytes per second, over all uploads of the process; None: as fast as it goes."""
     keep_trying: bool = False
     """Restart an expired upload even at a rate that cannot make it."""
     log_file: Path | None = None
@@ -189,6 +194,11 @@ class Settings:
             raise ValueError(f"parallel must be at least 1, not {self.parallel}")
         if self.part_size is not None and self.part_size < 1:
             raise ValueError(f"part_size must be at least 1 byte, not {self.part_size}")
+        if self.limit_rate is not None and self.limit_rate < LEAST_LIMIT:
+            raise ValueError(
+                f"limit_rate must be at least {LEAST_LIMIT} bytes per second, not"
+                f" {self.limit_rate}"
+            )
         if self.md5 not in ("hex", "base64", "off"):
             raise ValueError(f"md5 must be hex, base64 or off, not {self.md5}")
 
@@ -391,7 +401,7 @@ def _names(kind: type[Any], prefix: str = "") -> Iterator[str]:
 
 
 NAMES: Final = tuple(_names(Settings))
-SIZES: Final = ("part_size",)
+SIZES: Final = ("part_size", "limit_rate")
 DURATIONS: Final = tuple(
     name for name in NAMES if name == "keep_finished" or name.startswith("timeouts.")
 )

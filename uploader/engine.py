@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -125,6 +126,7 @@ class Uploader:
         to: str | None = None,
         prompt: str | None = None,
         model: str | None = None,
+        reuse: bool = False,
     ) -> UploadedFile:
         """Upload one file, or go on with it where an earlier run stopped.
 
@@ -132,6 +134,8 @@ class Uploader:
         is what the service shall call it, by default the file's own name.
         *expires_after* is the life in seconds of the resulting file.  With *to* the
         file goes to that target as `send` says, and the result has what came of it.
+        With *reuse* a file that was uploaded with it before, is the same, and is still
+        there will do.
 
         Raises `SourceError` and `UsageError` before anything is sent, `UploadOwned`
         when another process is at it, and the `BackendError` that stopped it; what
@@ -143,6 +147,7 @@ class Uploader:
             mime_type=mime_type,
             expires_after=expires_after,
             target=to,
+            reuse=reuse,
         )
         if to is not None:
             sent = await self._send([path], wish, prompt=prompt, model=model)
@@ -199,6 +204,7 @@ class Uploader:
         mime_type: str | None = None,
         expires_after: int | None = None,
         backend: str | None = None,
+        reuse: bool = False,
     ) -> Sent:
         """Upload files, or go on with them, and attach all as one message.
 
@@ -216,6 +222,7 @@ class Uploader:
             mime_type=mime_type,
             expires_after=expires_after,
             target=to,
+            reuse=reuse,
         )
         return await self._send(
             paths, wish, prompt=prompt, model=model, backend=backend
@@ -278,9 +285,9 @@ class Uploader:
             deliver=deliver,
             hand_over=hand_over,
         )
-        for attachment in await self.attachments(unfinished=True):
-            if upload.id in attachment.spec.members:
-                return await self._outbox.resume(attachment, hand_over=hand_over)
+        for message in await journal.messages_with(upload.id):
+            attachment = await journal.find_attachment(message)
+            return await self._outbox.resume(attachment, hand_over=hand_over)
         return file
 
     async def cancel(self, name: str) -> None:
@@ -324,13 +331,14 @@ class Uploader:
         return await self._machines.journal.attachments(unfinished=unfinished)
 
     async def resumable(self) -> Sequence[Upload | Attachment]:
-        """What is unfinished at services that the settings lead to.
+        """What is unfinished at services that the settings lead to; not the queue.
 
         Uploads that belong to a message are taken up with it.  Raises `UsageError` when
         there is nothing and the settings lead nowhere.
         """
-        uploads = await self.uploads(unfinished=True)
-        attachments = await self.attachments(unfinished=True)
+        journal = self._machines.journal
+        uploads = await journal.uploads(unfinished=True, queued=False)
+        attachments = await journal.attachments(unfinished=True, queued=False)
         found: list[Upload | Attachment] = [
             upload
             for upload in uploads
@@ -352,6 +360,11 @@ class Uploader:
         Every running upload then ends with `Interrupted`, and can be resumed.
         """
         self._machines.scheduler.drain()
+
+    def limit_rate(self, rate: int | None) -> None:
+        """At most so many bytes per second from now on, over all uploads."""
+        checked = replace(self.settings, limit_rate=rate)
+        self._machines.allowance.rate = checked.limit_rate
 
     @property
     def queue(self) -> Queue:

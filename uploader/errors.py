@@ -62,6 +62,7 @@ class SourceChanged(SourceError):
     """The file is no longer the one whose parts were sent."""
 
     def __init__(self, path: Path, difference: str) -> None:
+        self.difference = difference
         super().__init__(
             f"{path} changed during the upload: {difference}",
             hint="restore it and resume; or give up what was sent with `uploader"

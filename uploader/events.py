@@ -133,6 +133,13 @@ class UploadCompleted(UploadEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileReused(UploadEvent):
+    """The service has the same file from an earlier upload; nothing is sent."""
+
+    file_id: FileId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadFailed(UploadEvent):
     """The upload stopped with an error.  *resumable* says whether `resume` goes on."""
 

@@ -12,7 +12,8 @@ from uploader.clock import Clock
 from uploader.config import Settings
 from uploader.errors import UsageError
 from uploader.events import Observer
-from uploader.pacing import Pace
+from uploader.pacing import Allowance, Pace
+from uploader.quiet import Quiet
 from uploader.record import Journal
 from uploader.retry import Retry
 from uploader.run import Machine
@@ -44,6 +45,7 @@ class Machines:
         self.scheduler = scheduler
         self.clock = clock
         self.observe = observe
+        self.allowance = Allowance(settings.limit_rate)
         self._machines: dict[str, Machine] = {}
         self._opening = asyncio.Lock()
 
@@ -59,9 +61,15 @@ class Machines:
             journal=self.journal,
             scheduler=self.scheduler,
             slots=Slots(pace.climb.limit),
-            retry=Retry(self.settings.retry, pace, self.clock),
+            retry=Retry(
+                self.settings.retry,
+                pace,
+                self.clock,
+                quiet=Quiet(self.journal, backend.service, self.clock),
+            ),
             clock=self.clock,
             observe=self.observe,
+            allowance=self.allowance,
         )
         return machine
 

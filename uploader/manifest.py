@@ -32,10 +32,14 @@ class Choice:
         """Whether *path*, below a folder or as listed, is one of them."""
         if any(_fits(path, pattern) for pattern in self.exclude):
             return False
-        if any(_fits(path, pattern) for pattern in self.include):
-            return True
-        # Who uploads a folder seldom means its .env.
-        return not self.include and not _is_hidden(path)
+        if any(step.startswith(".") for step in path.parts):
+            # Who uploads a folder seldom means its .env.
+            return any(
+                _fits(path, pattern)
+                for pattern in self.include
+                if pattern.startswith(".") or "/." in pattern
+            )
+        return not self.include or any(_fits(path, pattern) for pattern in self.include)
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -60,13 +64,14 @@ def find_files(paths: Iterable[Path], choice: Choice) -> Iterator[Path]:
     """
     for path in paths:
         if not os.path.lexists(path) and glob.has_magic(str(path)):
-            found = sorted(Path(name) for name in glob.iglob(str(path), recursive=True))
+            base, rest = _divided(path)
+            found = sorted(base.glob(rest))
             if not found:
                 yield path
             for each in found:
                 if each.is_dir():
                     yield from _below(each, choice)
-                elif choice.takes(Path(each.name)):
+                elif choice.takes(each.relative_to(base)):
                     yield each
         elif path.is_dir() and choice.recursive:
             yield from _below(path, choice)
@@ -135,11 +140,15 @@ def _below(folder: Path, choice: Choice) -> Iterator[Path]:
                 yield path
 
 
+def _divided(pattern: Path) -> tuple[Path, str]:
+    """The folder above the first wildcard, and the rest."""
+    plain = 0
+    while not glob.has_magic(pattern.parts[plain]):
+        plain += 1
+    return Path(*pattern.parts[:plain]), str(Path(*pattern.parts[plain:]))
+
+
 def _fits(path: Path, pattern: str) -> bool:
     """By its name, or by its way below the folder if the pattern has one."""
     subject = path.as_posix() if "/" in pattern else path.name
     return fnmatch.fnmatchcase(subject, pattern)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(step.startswith(".") for step in path.parts)

@@ -11,6 +11,9 @@ from typing import Final
 
 from uploader.climb import START, Climb
 
+STILL: Final = 10.0
+"""Seconds that a part may stand still under a limit before its peer would wonder."""
+
 WINDOW: Final = 20.0
 """Seconds over which a rate is measured: longer than a stall, shorter than a mood."""
 
@@ -48,6 +51,45 @@ class Rate:
 
 
 @dataclass(slots=True)
+class Allowance:
+    """Bytes per second that all uploads of a process may use; a token bucket.
+
+    What was sent is spent, also beyond what is there; whoever wants to go on waits
+    until the debt is paid.  So *rate* can be changed at any time.
+    """
+
+    rate: int | None = None
+    _balance: float = 0.0
+    _looked_at: float = 0.0
+
+    def spend(self, size: int, *, now: float) -> None:
+        self._fill(now)
+        if self.rate is not None:
+            self._balance -= size
+
+    def wait(self, *, now: float) -> float:
+        """Seconds until more may be sent."""
+        self._fill(now)
+        if self.rate is None or self._balance >= 0:
+            return 0.0
+        return -self._balance / self.rate
+
+    def parts(self, range_size: int) -> int | None:
+        """How many parts at once still move every few seconds; None: any number."""
+        if self.rate is None:
+            return None
+        return max(1, int(self.rate * STILL / range_size))
+
+    def _fill(self, now: float) -> None:
+        elapsed, self._looked_at = now - self._looked_at, now
+        if self.rate is None:
+            self._balance = 0.0
+        else:
+            # Nothing is saved up: what was not used in time would come as a burst.
+            self._balance = min(0.0, self._balance + elapsed * self.rate)
+
+
+@dataclass(slots=True)
 class Pace:
     """What is known about one service; shared by all uploads to it."""
 
@@ -69,6 +111,10 @@ class Pace:
     def throttle(self, seconds: float, *, now: float) -> None:
         """A 429: nobody asks this service anything for *seconds*."""
         self.climb.throttle(now=now)
+        self.keep_quiet(seconds, now=now)
+
+    def keep_quiet(self, seconds: float, *, now: float) -> None:
+        """The same, heard of from another process."""
         self._quiet_until = max(self._quiet_until, now + seconds)
 
     def wait(self, *, now: float) -> float:
@@ -79,8 +125,8 @@ class Pace:
 AHEAD: Final = 2
 """So many times the slots are kept in parts to send: whoever ends finds the next."""
 
-MOST_OPEN: Final = 256
-"""Uploads under way at once, each with a descriptor."""
+MOST_OPEN: Final = 48
+"""Uploads under way at once, each with a descriptor of those kept for sources."""
 
 
 def has_room(*, missing: int, opened: int, slots: int) -> bool:

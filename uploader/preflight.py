@@ -97,7 +97,7 @@ def _of_name(name: str, mime_type: str | None, purpose: str) -> list[str]:
             findings.append(f"{mime_type} is no type of JSON lines")
         return findings
     if purpose == "vision":
-        findings = [] if suffix in PICTURES else [f"{suffix or name!r} is no picture"]
+        findings = [] if suffix in PICTURES else [f"{suffix or name} is no picture"]
         if mime_type is not None and not mime_type.startswith("image/"):
             findings.append(f"{mime_type} is no type of a picture")
         return findings

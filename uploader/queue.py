@@ -119,9 +119,12 @@ class Queue:
         """How many parts may be in flight to *service* now."""
         return (await self._machines.of(service)).slots.limit
 
-    async def carry(self, queued: Queued) -> UploadedFile:
+    async def carry(
+        self, queued: Queued, *, hand_over: carrier.HandOver | None = None
+    ) -> UploadedFile:
         """Claim it and carry it on to its file, or into its conversation.
 
+        *hand_over* takes the result before it counts as delivered.
         Raises `UploadOwned` when another process was quicker, and what
         `Uploader.upload` raises.
         """
@@ -129,13 +132,13 @@ class Queue:
         sent = None
         for message in await journal.messages_with(queued.id):
             attachment = await journal.find_attachment(message)
-            sent = await Outbox(self._machines).resume(attachment)
+            sent = await Outbox(self._machines).resume(attachment, hand_over=hand_over)
         if sent is not None:
             return sent.files[0]
         machine = await self._machines.of(queued.service)
         now = self._machines.clock.wall()
         claim = await journal.take(queued.id, now=now)
-        return await carrier.carry(machine, claim)
+        return await carrier.carry(machine, claim, hand_over=hand_over)
 
     async def refuse(self, queued: Queued, error: UploaderError) -> None:
         """Fail it for good before anything was sent."""

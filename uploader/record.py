@@ -8,7 +8,7 @@ another owner took the upload over in the meantime nothing is written and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -193,6 +193,27 @@ class Journal(Protocol):
         """The file exists; *evidence* says how that is known."""
         ...
 
+    async def record_reused(self, lease: Lease, file: File) -> None:
+        """A planned upload is complete: the service has the same file already."""
+        ...
+
+    async def catalogued(self, upload: Upload) -> Mapping[str, FileId]:
+        """Files that were uploaded as *upload* would be, by the digest of their content.
+
+        Same service, purpose, filename, life and size.
+        """
+        ...
+
+    async def record_catalogued(
+        self, upload: Upload, digest: str, file_id: FileId
+    ) -> None:
+        """*upload*, with that content, became that file."""
+        ...
+
+    async def forget_catalogued(self, upload: Upload, digest: str) -> None:
+        """The service does not have it any more."""
+        ...
+
     async def record_receipt(self, lease: Lease, receipt: Receipt) -> None:
         """What was sent; recording it again replaces it."""
         ...
@@ -368,8 +389,10 @@ class Journal(Protocol):
         """The caller has the answer; its uploads count as delivered, too."""
         ...
 
-    async def attachments(self, *, unfinished: bool = False) -> Sequence[Attachment]:
-        """All attachments, oldest first."""
+    async def attachments(
+        self, *, unfinished: bool = False, queued: bool = True
+    ) -> Sequence[Attachment]:
+        """All attachments, oldest first; without *queued* those that are under way."""
         ...
 
     async def find_attachment(self, name: str) -> Attachment:
@@ -385,6 +408,12 @@ class Journal(Protocol):
         ...
 
     async def rate(self, service: str) -> float | None: ...
+
+    async def keep_quiet(self, service: str, until: float) -> None:
+        """*service* asked for no request before that; a later wish stays."""
+        ...
+
+    async def quiet_until(self, service: str) -> float | None: ...
 
     async def orphans(self, *, since: float) -> Sequence[Orphan]:
         """What was created after *since* and nobody goes on with, oldest first.

@@ -217,6 +217,8 @@ def told(event: events.Event) -> str | None:
             return f"looking for the file at the service: {event.reason}"
         case events.UploadCancelled():
             return "cancelled"
+        case events.FileReused():
+            return f"the service has it already as {event.file_id}"
         case events.AttachOutcomeSought():
             return f"looking for the message in the conversation: {event.reason}"
         case events.AttachmentCompleted():

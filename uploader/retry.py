@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -23,6 +23,17 @@ T = TypeVar("T")
 
 OVERLOADED = (502, 503, 504)
 """What a service answers that has too much to do, or a proxy in front of it."""
+
+
+class Quiet(Protocol):
+    """A 429 concerns all processes that ask the same service."""
+
+    async def asked(self) -> float:
+        """Seconds for which another one was asked to be quiet."""
+        ...
+
+    async def ask(self, seconds: float) -> None: ...
+
 
 OnBackoff = Callable[[int, float, BackendUnavailable], Awaitable[None]]
 """Told the failed attempt (first = 1), the seconds to wait, and why."""
@@ -102,6 +113,8 @@ class Retry:
     policy: RetryPolicy
     pace: Pace
     clock: Clock
+    quiet: Quiet | None = None
+    """What other processes heard of the same service."""
     draw: Callable[[float, float], float] = field(default=random.uniform)
 
     async def __call__(
@@ -139,7 +152,9 @@ class _Asking(Generic[T]):
     patience: Patience
 
     async def attempt(self) -> T:
-        pace, clock = self.retry.pace, self.retry.clock
+        pace, clock, quiet = self.retry.pace, self.retry.clock, self.retry.quiet
+        if quiet is not None and (asked := await quiet.asked()) > 0:
+            pace.keep_quiet(asked, now=clock.elapsed())
         while (delay := pace.wait(now=clock.elapsed())) > 0:
             if self.patience.is_short(delay, now=clock.elapsed()):
                 raise Throttled(
@@ -179,6 +194,8 @@ class _Asking(Generic[T]):
         )
 
     async def announce(self, state: RetryCallState) -> None:
+        if self.retry.quiet is not None and isinstance(_failure(state), Throttled):
+            await self.retry.quiet.ask(state.upcoming_sleep)
         await self.on_backoff(
             state.attempt_number, state.upcoming_sleep, _failure(state)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from uploader import events
@@ -15,6 +15,7 @@ from uploader.config import Settings
 from uploader.errors import BackendUnavailable, Interrupted, Throttled, Unreachable
 from uploader.lease import Hold
 from uploader.model import Lease, Upload
+from uploader.pacing import Allowance
 from uploader.record import Journal
 from uploader.retry import Retry
 from uploader.scheduler import Scheduler, Slots, together
@@ -35,6 +36,8 @@ class Machine:
     retry: Retry
     clock: Clock
     observe: events.Observer
+    allowance: Allowance = field(default_factory=Allowance)
+    """Shared by the machines of all services."""
 
 
 @contextlib.asynccontextmanager

@@ -107,18 +107,24 @@ class Source:
         return SourceBody(self.path, self._fd, part, digest, on_chunk)
 
     async def digest(
-        self, plan: Plan, recorded: Mapping[int, SentPart], *, md5: bool
+        self,
+        plan: Plan,
+        recorded: Mapping[int, SentPart],
+        *,
+        md5: bool,
+        also: Digest | None = None,
     ) -> bytes | None:
         """Read the file once: its MD5, and whether the recorded digests still hold.
 
-        Without *md5* only the recorded parts are read.  Raises `SourceChanged` when a
+        Without *md5* only the recorded parts are read, unless *also* is given: another
+        digest to be fed with the whole file.  Raises `SourceChanged` when a
         part has other content than was sent.
         """
         whole = hashlib.md5(usedforsecurity=False) if md5 else None
         for part in plan.parts:
             sent = recorded.get(part.number)
             expected = sent.digest if sent is not None else None
-            hashes: list[Digest] = [whole] if whole is not None else []
+            hashes = [digest for digest in (whole, also) if digest is not None]
             if expected is not None:
                 name, _, expected = expected.partition(":")
                 hashes.append(new_digest(name))

@@ -19,6 +19,7 @@ class Event(Enum):
     COMPLETE_INTENDED = auto()
     REFUSED = auto()
     COMPLETED = auto()
+    REUSED = auto()
     RESTARTED = auto()
     FAILED = auto()
     CANCELLED = auto()
@@ -29,6 +30,8 @@ E = Event
 TRANSITIONS: Final[Mapping[S, Mapping[Event, S]]] = {
     S.PLANNED: {
         E.OPENED: S.OPEN,
+        # The service has the same file already, from an earlier upload.
+        E.REUSED: S.COMPLETED,
         E.FAILED: S.FAILED,
         E.CANCELLED: S.CANCELLED,
     },

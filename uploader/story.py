@@ -12,8 +12,9 @@ import base64
 from collections.abc import Mapping
 from typing import assert_never
 
-from uploader import events, pacing, planner, recovery
+from uploader import catalogue, events, pacing, planner, recovery
 from uploader.completion import Completion
+from uploader.digest import new_digest
 from uploader.errors import (
     BackendError,
     RequestRejected,
@@ -49,6 +50,11 @@ class Story:
         self._bytes_sent = 0
         self._bytes_needed = upload.plan.size - upload.sent_bytes
         self._is_late = False
+        self._is_compared = False
+        self._digest: str | None = None
+        """Of the whole content, where it goes into the catalogue."""
+        if upload.state is UploadState.COMPLETED:
+            self._bytes_needed = 0
 
     async def tell(self) -> UploadedFile:
         """Go from state to state until the file is proven."""
@@ -62,6 +68,7 @@ class Story:
                 case UploadState.COMPLETING:
                     await Completion(self.run).find_out()
                 case UploadState.COMPLETED:
+                    await self._compare()
                     await Completion(self.run).look()
                     return await self._result()
                 case UploadState.FAILED | UploadState.CANCELLED as state:
@@ -165,6 +172,7 @@ class Story:
         if self._source is None:
             self._source = Source.open(upload.identity.path)
         source = self._source
+        self._is_compared = True
         difference = upload.fingerprint.difference(source.fingerprint)
         if difference is None:
             return source
@@ -180,10 +188,29 @@ class Story:
         )
         return source
 
+    async def _compare(self) -> None:
+        """Who names a path wants what is in it now, not what an earlier run sent."""
+        upload = self.run.upload
+        if self._source is None or self._is_compared:
+            return
+        try:
+            difference = upload.fingerprint.difference(self._source.fingerprint)
+            if difference is not None and len(upload.parts) < len(upload.plan.parts):
+                raise SourceChanged(self._source.path, difference)
+            await self._same_source()
+        except SourceChanged as error:
+            error.hint = (
+                "it is complete as it was before: `uploader resume"
+                f" {upload.id}` gives that file; then upload it again"
+            )
+            raise
+
     async def _send(self, source: Source) -> tuple[Mapping[int, SentPart], str | None]:
         """Send what is missing; return all parts and the MD5 as the service wants it."""
         upload, settings = self.run.upload, self.machine.settings
-        worker = self._worker(source)
+        worker, content = self._worker(source), None
+        if upload.reuse and catalogue.has_one(self.machine):
+            content = new_digest(catalogue.DIGEST)
         sent = dict(upload.parts)
         start = self.machine.clock.elapsed()
 
@@ -195,7 +222,12 @@ class Story:
         try:
             async with together() as group:
                 whole = group.create_task(
-                    source.digest(upload.plan, upload.parts, md5=settings.md5 != "off")
+                    source.digest(
+                        upload.plan,
+                        upload.parts,
+                        md5=settings.md5 != "off",
+                        also=content,
+                    )
                 )
                 await self.machine.scheduler.send_parts(
                     planner.missing_parts(upload.plan, sent),
@@ -210,6 +242,8 @@ class Story:
             await source.digest(upload.plan, sent, md5=False)
         if source.is_replaced():
             self.run.observe(events.SourceReplaced)
+        if content is not None:
+            self._digest = catalogue.spelled(content)
         return sent, self._spelled(whole.result())
 
     def _worker(self, source: Source) -> Worker:
@@ -284,6 +318,10 @@ class Story:
         upload, file = self.run.upload, self.run.upload.file
         assert file is not None
         receipt = await self._receipt(file)
+        if self._digest is None:
+            self._digest = await catalogue.find_out(self.run, self._source)
+        if self._digest is not None:
+            await self.machine.journal.record_catalogued(upload, self._digest, file.id)
         self.run.observe(
             events.UploadCompleted,
             file_id=file.id,

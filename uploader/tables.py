@@ -10,13 +10,21 @@ import msgspec
 
 from uploader.answer import printable
 from uploader.config import NAMES, SECRETS, Given, Settings
-from uploader.model import Attachment, File, Orphan, Receipt, Upload
+from uploader.model import (
+    Attachment,
+    Batch,
+    File,
+    Orphan,
+    Queued,
+    Receipt,
+    Upload,
+)
 
 if TYPE_CHECKING:
     # It brings the whole machine, and most commands need only lines.
     from uploader.verification import Finding, Verification
 
-Noun = Attachment | File | Orphan | Receipt | Upload
+Noun = Attachment | Batch | File | Orphan | Receipt | Upload
 
 
 def size(count: float) -> str:
@@ -49,6 +57,31 @@ def table(
         yield (
             f"{message.id:<10}{message.state:<12}{files:<12}{'':<12}"
             f"{_noted(message.spec.target, message.owner, absent, outcome)}"
+        )
+
+
+def queue_table(waiting: Sequence[Queued], uploads: int, whole: int) -> Iterator[str]:
+    """One line for each of those that come next, and how many there are."""
+    for queued in waiting:
+        yield (
+            f"{queued.id:<10}{'queued':<12}{f'0/{queued.parts}':<12}"
+            f"{size(queued.size):<12}{printable(str(queued.path))}"
+        )
+    if uploads > len(waiting):
+        yield f"{uploads} wait, {size(whole)}; the first {len(waiting)} are shown"
+
+
+def batch_table(batches: Sequence[Batch]) -> Iterator[str]:
+    """One line for each batch, in numbers of uploads."""
+    yield (
+        f"{'BATCH':<10}{'QUEUED':<9}{'BEGUN':<9}{'STOPPED':<9}{'COMPLETE':<10}"
+        f"{'FAILED':<9}{'SIZE':<12}QUEUED AT"
+    )
+    for batch in batches:
+        yield (
+            f"{batch.id:<10}{batch.queued:<9}{batch.begun:<9}{batch.stopped:<9}"
+            f"{batch.completed:<10}{batch.failed + batch.cancelled:<9}"
+            f"{size(batch.bytes):<12}{_readable('created_at', batch.created_at)}"
         )
 
 

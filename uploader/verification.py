@@ -98,7 +98,7 @@ async def _content_of_source(source: Source, receipt: Receipt) -> list[Finding]:
     try:
         md5 = await source.digest(plan, recorded, md5=True)
     except SourceChanged as changed:
-        parts = _difference("part digests", str(changed))
+        parts = _difference("part digests", changed.difference)
         md5 = await source.digest(plan, {}, md5=True)
     assert md5 is not None
     return [parts, _md5(md5, receipt)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
-from uploader.body import SourceBody
+from uploader.body import RANGE, SourceBody
 from uploader.errors import (
     BackendError,
     BackendUnavailable,
@@ -16,6 +17,9 @@ from uploader.events import PartProgressed, PartSent
 from uploader.model import MIB, Part, PutPart, SentPart, Upload
 from uploader.run import Run
 from uploader.source import Source
+
+PATIENCE: Final = 0.5
+"""Seconds between two looks at a limit that may have changed."""
 
 
 @dataclass(slots=True)
@@ -93,18 +97,26 @@ class Worker:
             await machine.journal.withdraw_put(lease)
             raise
 
+    async def _pay(self, size: int) -> None:
+        """Account for so many bytes, and wait where a limit asks for it."""
+        machine = self.run.machine
+        allowance, clock = machine.allowance, machine.clock
+        limit = machine.retry.pace.moved(
+            size, in_flight=machine.slots.in_flight, now=clock.elapsed()
+        )
+        allowance.spend(size, now=clock.elapsed())
+        machine.slots.limit = min(limit, allowance.parts(RANGE) or limit)
+        while wait := allowance.wait(now=clock.elapsed()):
+            # In steps: the limit may be changed, or lifted, in the meantime.
+            await clock.sleep(min(wait, PATIENCE))
+
     def _body(self, part: Part) -> SourceBody:
         before = 0
 
         async def on_chunk(sent: int) -> None:
             nonlocal before
             await self.run.hold.confirm()
-            machine = self.run.machine
-            machine.slots.limit = machine.retry.pace.moved(
-                sent - before,
-                in_flight=machine.slots.in_flight,
-                now=machine.clock.elapsed(),
-            )
+            await self._pay(sent - before)
             self.bytes_sent += sent - before
             if sent // MIB > before // MIB or sent == part.size:
                 self.run.observe(PartProgressed, number=part.number, sent=sent)

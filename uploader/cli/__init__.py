@@ -6,13 +6,24 @@ import sys
 
 import click
 
-from uploader.cli import benchmark, files, machine, proof, records, uploads
+from uploader.cli import (
+    batches,
+    benchmark,
+    daemon,
+    files,
+    machine,
+    proof,
+    records,
+    uploads,
+)
 from uploader.cli.group import cli
 from uploader.errors import UploaderError
 
 __all__ = [
+    "batches",
     "benchmark",
     "cli",
+    "daemon",
     "files",
     "machine",
     "main",

@@ -86,6 +86,11 @@ def sending(command: F) -> F:
         ),
         click.option("--digest", help="Digest of each part, or off.  [blake3]"),
         click.option(
+            "--limit-rate",
+            type=SIZE,
+            help="Bytes per second over all files, e.g. 2MiB.",
+        ),
+        click.option(
             "--keep-trying",
             is_flag=True,
             default=None,
@@ -118,6 +123,7 @@ def take_call(options: dict[str, Any]) -> Call:
             "part_size",
             "md5",
             "digest",
+            "limit_rate",
             "keep_trying",
         )
         if key in options

@@ -106,9 +106,7 @@ def orphans(cancel: bool, **options: Any) -> None:
 
 
 @cli.command()
-@click.option(
-    "--dir", "directory", type=PATH, help="Where.  [where the journal is by default]"
-)
+@click.option("--dir", "directory", type=PATH, help="Where.  [where the journal is]")
 @click.option("--chaos", type=DURATION, help="Go on with random faults, e.g. 10m.")
 @click.option("--seed", type=int, help="Repeat the faults of an earlier --chaos.")
 def selftest(directory: Path | None, chaos: float | None, seed: int | None) -> None:
@@ -126,8 +124,8 @@ def selftest(directory: Path | None, chaos: float | None, seed: int | None) -> N
     """
     if seed is not None and chaos is None:
         raise click.UsageError("--seed repeats the faults of --chaos SECONDS")
-    from uploader.config import default_journal
+    from uploader.config import Settings
     from uploader.selftest import CHECKS, chaos_check, run_all
 
     checks = [*CHECKS, chaos_check(chaos, seed)] if chaos is not None else CHECKS
-    run_all(directory or default_journal().parent, checks)
+    run_all(directory or Settings.load().journal.parent, checks)

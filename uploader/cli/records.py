@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,35 +14,52 @@ from uploader.cli.running import read
 if TYPE_CHECKING:
     from uploader.record import Journal
 
+FIRST: Final = 20
+"""Of what waits so many are shown."""
+
 
 @cli.command(name="list")
 @click.option("--all", "everything", is_flag=True, help="Finished ones, too.")
+@click.option("--batches", "by_batch", is_flag=True, help="A line for each batch.")
 @common
-def list_(everything: bool, **options: Any) -> None:
+def list_(everything: bool, by_batch: bool, **options: Any) -> None:
     """Show what the journal knows.
 
     \b
     uploader list
     uploader list --all --json | jq .file.id
+    uploader list --batches
     """
     call = take_call(options)
 
     async def work(journal: Journal) -> None:
-        from uploader.tables import as_json, table
+        from uploader.tables import as_json, queue_table, table
 
-        uploads = await journal.uploads(unfinished=not everything)
-        messages = await journal.attachments(unfinished=not everything)
+        # For people what waits is a few lines, however much it is.
+        queued = everything or call.as_json
+        uploads = await journal.uploads(unfinished=not everything, queued=queued)
+        messages = await journal.attachments(unfinished=not everything, queued=queued)
+        waiting = () if queued else await journal.next_queued(limit=FIRST)
         if call.as_json:
             for line in (*map(as_json, uploads), *map(as_json, messages)):
                 click.echo(line)
-        elif uploads or messages:
+        elif uploads or messages or waiting:
             absent = await journal.absent_owners(now=time.time())
             for line in table(uploads, messages, absent):
+                click.echo(line)
+            for line in queue_table(waiting, *await journal.queue_size()):
                 click.echo(line)
         elif not call.quiet:
             click.echo("nothing is unfinished", err=True)
 
-    read(call, work)
+    async def sum_up(journal: Journal) -> None:
+        from uploader.tables import as_json, batch_table
+
+        batches = await journal.batches()
+        for line in map(as_json, batches) if call.as_json else batch_table(batches):
+            click.echo(line)
+
+    read(call, sum_up if by_batch else work)
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from uploader.record import Journal
 
 T = TypeVar("T")
-
-AT_ONCE: Final = 4
-"""Files in progress at the same time; their parts share the slots."""
 
 
 def read(call: Call, work: Callable[[Journal], Coroutine[Any, Any, None]]) -> None:
@@ -144,10 +141,11 @@ def _by_signal(error: Interrupted, received: list[signal.Signals]) -> Interrupte
 
 
 async def each(items: Any, do: Callable[[Any], Coroutine[Any, Any, object]]) -> None:
-    """Do it to several, a few at a time; one failure does not stop the others."""
+    """Do it to several at a time; one failure does not stop the others."""
+    from uploader.pacing import MOST_OPEN
     from uploader.render import report
 
-    places = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(MOST_OPEN)
     failures: list[UploaderError] = []
 
     async def one(item: Any) -> None:

@@ -7,6 +7,7 @@ import errno
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ class Desk:
             arrival.stage = Stage.SENDING
             task = group.create_task(self._carry(arrival), name=f"file {arrival.id}")
             self.tasks[arrival.id] = task
-            task.add_done_callback(lambda _, id_=arrival.id: self._ended(id_))
+            task.add_done_callback(partial(self._ended, arrival.id))
 
     def pick(self, *, now: float) -> Arrival | None:
         """By priority, then arrival; not of a service that is paused.
@@ -117,7 +118,7 @@ class Desk:
     def is_idle(self) -> bool:
         return not self.tasks and not self.arrivals.within(Stage.QUEUED)
 
-    def _ended(self, id_: str) -> None:
+    def _ended(self, id_: str, _: asyncio.Task[None]) -> None:
         self.tasks.pop(id_, None)
         self.wake()
 
@@ -486,4 +487,3 @@ def _local(error: OSError) -> UploaderError:
     what = error.filename or "the receipt"
     hint = "make room; it goes on by itself" if error.errno == errno.ENOSPC else None
     return JournalError(f"{what}: {error.strerror or error}", hint=hint)
-

@@ -108,5 +108,3 @@ class Lookout:
             return False
         receipt = afterwards.receipt_of(found.rule, found.path, found.fingerprint)
         return receipt.exists()
-
-

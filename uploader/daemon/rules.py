@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, TypeVar, get_type_hints
 import msgspec
 
 from uploader.config import Settings, parse_duration
+from uploader.daemon.address import parse_address
 from uploader.errors import UsageError
 from uploader.targets import open_target
 
@@ -122,6 +123,8 @@ class Ways:
             raise ValueError(f"at_once must be at least 1, not {self.at_once}")
         if not self.rescan > 0:
             raise ValueError(f"rescan must be above 0 seconds, not {self.rescan}")
+        if self.listen is not None:
+            parse_address(self.listen)
         if not self.quiet >= 0:
             raise ValueError(f"quiet must not be below 0 seconds: {self.quiet}")
 

@@ -19,13 +19,14 @@ from uploader.daemon.desk import Desk
 from uploader.daemon.lookout import Lookout
 from uploader.daemon.metrics import Metrics
 from uploader.daemon.notifying import Notifier
-from uploader.daemon.rules import Orders, Ways, read_orders
+from uploader.daemon.rules import Orders, Rule, Ways, read_orders
 from uploader.daemon.watching import watch
 from uploader.daemon.web import Door
 from uploader.engine import Uploader
 from uploader.errors import SomeFailed, UploaderError, UsageError
 from uploader.events import Observer
 from uploader.model import Attachment, Fingerprint, Upload
+from uploader.scheduler import together
 
 logger = logging.getLogger("uploader")
 
@@ -78,26 +79,34 @@ class Daemon:
         self._stopping = False
         self._watches: list[asyncio.Task[None]] = []
         self.is_ready = False
+        self._limit_rate = settings.limit_rate
 
     async def run(self) -> None:
         """Until a signal, or with *once* until there is nothing left to do.
 
         Raises `SomeFailed` when a file failed for good in a single run.
         """
-        observers = (self.arrivals, self.metrics, *self._observers)
+        observers: tuple[Observer, ...] = (
+            self.arrivals,
+            self.metrics,
+            *self._observers,
+        )
         async with Uploader(self._settings, observers=observers) as uploader:
             self.desk = self._desk(uploader)
-            async with asyncio.TaskGroup() as group:
-                async with self._company(group), self._signals(uploader):
-                    await self._prepare(uploader)
-                    self._say_ready()
-                    await self._work(group)
-                    self._say("ending")
-                    systemd.notify(STOPPING=1)
-                    uploader.drain()
-                    while self.desk.tasks:
-                        await asyncio.wait(self.desk.tasks.values())
-                    await self._notifier.drain(LAST_WORDS)
+            async with (
+                together() as group,
+                self._company(group),
+                self._signals(uploader),
+            ):
+                await self._prepare(uploader)
+                self._say_ready()
+                await self._work(group)
+                self._say("ending")
+                systemd.notify(STOPPING=1)
+                uploader.drain()
+                while self.desk.tasks:
+                    await asyncio.wait(self.desk.tasks.values())
+                await self._notifier.drain(LAST_WORDS)
         if self._once and self.desk.failed:
             raise SomeFailed(f"{self.desk.failed} failed, and are in quarantine")
 
@@ -115,6 +124,29 @@ class Daemon:
             tasks={},
             failures={},
         )
+
+    # -- what the page and the API ask ----------------------------------------------
+
+    @property
+    def now(self) -> float:
+        return self._clock.wall()
+
+    @property
+    def limit_rate(self) -> int | None:
+        return self._limit_rate
+
+    def set_rate(self, rate: int | None) -> None:
+        """Bytes per second over all uploads.  Raises `ValueError`."""
+        self.desk.uploader.limit_rate(rate)
+        self._limit_rate = rate
+
+    def services(self) -> set[str]:
+        """Of the rules, and of what is under way."""
+        ruled = {self.lookout.service_of(rule) for rule in self.orders.rules}
+        return ruled | {arrival.service for arrival in self.arrivals}
+
+    def submit(self, path: Path, rule: Rule) -> Arrival:
+        return self.desk.take(path, rule, self.lookout.service_of(rule))
 
     # -- the loop -----------------------------------------------------------------
 
@@ -235,7 +267,9 @@ class Daemon:
         for rule in self.orders.rules:
             folders[rule.folder] |= rule.recursive
         self._watches = [
-            group.create_task(watch(folder, self.changed, recursive=recursive))
+            group.create_task(
+                watch(folder, self.changed, self._clock, recursive=recursive)
+            )
             for folder, recursive in folders.items()
         ]
 

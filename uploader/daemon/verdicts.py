@@ -52,33 +52,33 @@ OF_THE_SERVICE: Final = (401, 403, 404, 405)
 """Refusals that speak of the key, the address or the target, not of a file."""
 
 
+MEANINGS: Final[tuple[tuple[type[UploaderError], Verdict], ...]] = (
+    (Interrupted, Verdict.STOPPED),
+    (OutcomeUnknown, Verdict.ASK),
+    (CredentialsRefused, Verdict.PAUSE),
+    # Most likely the address of something else.
+    (UnexpectedAnswer, Verdict.PAUSE),
+    (BackendUnavailable, Verdict.LATER),
+    # The link may be quicker at night; not for ever.
+    (UploadExpired, Verdict.AGAIN),
+    (RequestRejected, Verdict.QUARANTINE),
+    (UsageError, Verdict.QUARANTINE),
+    (SourceChanged, Verdict.ANEW),
+    (SourceError, Verdict.QUARANTINE),
+    (UploadOwned, Verdict.AGAIN),
+    (JournalError, Verdict.AGAIN),
+)
+"""The first that fits; what stands above is more special."""
+
+
 def judge(error: UploaderError, *, tries: int) -> Verdict:
     """What *error* means after so many *tries* with this file."""
-    match error:
-        case Interrupted():
-            return Verdict.STOPPED
-        case OutcomeUnknown():
-            return Verdict.ASK
-        case CredentialsRefused() | UnexpectedAnswer():
-            return Verdict.PAUSE
-        case BackendUnavailable():
-            return Verdict.LATER
-        case UploadExpired():
-            # The link may be quicker at night; not for ever.
-            done = tries >= EXPIRED_TRIES
-            return Verdict.QUARANTINE if done else Verdict.AGAIN
-        case RequestRejected(status=status) if status in OF_THE_SERVICE:
-            return Verdict.PAUSE
-        case RequestRejected() | UsageError():
-            return Verdict.QUARANTINE
-        case SourceChanged():
-            return Verdict.ANEW
-        case SourceError():
-            return Verdict.QUARANTINE
-        case UploadOwned() | JournalError():
-            return Verdict.AGAIN
-        case _:
-            return Verdict.AGAIN
+    if isinstance(error, RequestRejected) and error.status in OF_THE_SERVICE:
+        return Verdict.PAUSE
+    if isinstance(error, UploadExpired) and tries >= EXPIRED_TRIES:
+        return Verdict.QUARANTINE
+    verdicts = (verdict for kind, verdict in MEANINGS if isinstance(error, kind))
+    return next(verdicts, Verdict.QUARANTINE)
 
 
 def away_for(failures: int) -> float:

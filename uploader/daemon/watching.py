@@ -10,13 +10,17 @@ from typing import Final
 
 from watchfiles import awatch
 
+from uploader.clock import Clock
+
 logger = logging.getLogger("uploader")
 
 PRESENCE: Final = 2.0
 """Seconds between two looks whether the folder is still the one that is watched."""
 
 
-async def watch(folder: Path, changed: Callable[[], None], *, recursive: bool) -> None:
+async def watch(
+    folder: Path, changed: Callable[[], None], clock: Clock, *, recursive: bool
+) -> None:
     """Call *changed* whenever something happens in *folder*, until cancelled.
 
     A folder that vanished is waited for.  Where nothing can be watched the rescans
@@ -26,11 +30,11 @@ async def watch(folder: Path, changed: Callable[[], None], *, recursive: bool) -
     while True:
         mark = _mark(folder)
         if mark is None:
-            await asyncio.sleep(PRESENCE)
+            await clock.sleep(PRESENCE)
             continue
         changed()
         gone = asyncio.Event()
-        presence = asyncio.create_task(_until_gone(folder, mark, gone))
+        presence = asyncio.create_task(_until_gone(folder, mark, gone, clock))
         try:
             async for _ in awatch(
                 folder,
@@ -45,16 +49,16 @@ async def watch(folder: Path, changed: Callable[[], None], *, recursive: bool) -
             if not complained:
                 complained = True
                 logger.warning("%s is not watched, only rescanned: %s", folder, error)
-            await asyncio.sleep(PRESENCE)
+            await clock.sleep(PRESENCE)
         finally:
             presence.cancel()
 
 
 async def _until_gone(
-    folder: Path, mark: tuple[int, int], gone: asyncio.Event
+    folder: Path, mark: tuple[int, int], gone: asyncio.Event, clock: Clock
 ) -> None:
     while _mark(folder) == mark:
-        await asyncio.sleep(PRESENCE)
+        await clock.sleep(PRESENCE)
     gone.set()
 
 

@@ -271,6 +271,14 @@ def record_file(
     write(db, lease, COMPLETE, state=state)
 
 
+def record_reused(db: Database, lease: Lease, file: File) -> None:
+    """The service has the same file from an earlier upload; nothing was asked."""
+    state = _advance(db, lease, Event.REUSED)
+    values = {"upload": lease.upload, "id": file.id, "file": json_of(file)}
+    db.execute(RECORD_FILE, values)
+    write(db, lease, COMPLETE, state=state)
+
+
 def record_receipt(db: Database, lease: Lease, receipt: Receipt) -> None:
     write(db, lease, RECORD_RECEIPT, receipt=json_of_receipt(receipt))
 

@@ -65,6 +65,15 @@ UNFINISHED_ATTACHMENTS = f"""
     ORDER BY attachments.created_at, attachments.rowid
 """
 
+# What waits for an upload that waits itself comes with that one.
+BEGUN_ATTACHMENTS = f"""
+    {ATTACHMENTS} WHERE attachments.finished_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM attachment_files AS member
+          JOIN uploads ON uploads.id = member.upload
+         WHERE member.attachment = attachments.id AND uploads.queued = 1)
+    ORDER BY attachments.created_at, attachments.rowid
+"""
+
 MEMBERS = "SELECT attachment, upload, file FROM attachment_files"
 MEMBERS_OF_ONE = f"{MEMBERS} WHERE attachment = ? ORDER BY position"
 MEMBERS_OF_ALL = f"{MEMBERS} ORDER BY attachment, position"
@@ -118,6 +127,7 @@ ORPHANS = """
 MAKER = "SELECT upload FROM files WHERE id = ?"
 RECEIPT = "SELECT receipt FROM receipts WHERE upload = ?"
 RATE = "SELECT rate FROM services WHERE service = ?"
+QUIET_UNTIL = "SELECT quiet_until FROM services WHERE service = ?"
 LAST_MESSAGE = """
     SELECT message_id FROM conversations WHERE service = ? AND conversation_id = ?
 """
@@ -162,7 +172,10 @@ def read_attachment(db: Database, attachment: LocalId) -> Attachment:
     return attachment_of(row, members.get(attachment, ()))
 
 
-def attachments(db: Database, *, unfinished: bool) -> list[Attachment]:
+def attachments(db: Database, *, unfinished: bool, queued: bool) -> list[Attachment]:
+    if not queued:
+        begun = db.execute(BEGUN_ATTACHMENTS).fetchall()
+        return [read_attachment(db, row["id"]) for row in begun]
     rows = db.execute(UNFINISHED_ATTACHMENTS if unfinished else ALL_ATTACHMENTS)
     members = members_of(
         db.execute(MEMBERS_OF_UNFINISHED if unfinished else MEMBERS_OF_ALL)
@@ -210,6 +223,11 @@ def receipt(db: Database, upload: LocalId) -> Receipt | None:
 
 def rate(db: Database, service: str) -> float | None:
     row: Sequence[float] | None = db.execute(RATE, [service]).fetchone()
+    return None if row is None else row[0]
+
+
+def quiet_until(db: Database, service: str) -> float | None:
+    row: Sequence[float] | None = db.execute(QUIET_UNTIL, [service]).fetchone()
     return None if row is None else row[0]
 
 

@@ -101,7 +101,7 @@ def uploads_and_attachments(db: Database) -> None:
         -- A hundred thousand may wait, and only a few are under way.
         CREATE INDEX uploads_begun ON uploads (created_at)
             WHERE finished_at IS NULL AND queued = 0;
-        CREATE INDEX uploads_queued ON uploads (priority DESC, created_at)
+        CREATE INDEX uploads_queued ON uploads (priority DESC, created_at, service, size)
             WHERE finished_at IS NULL AND queued = 1;
         CREATE INDEX uploads_queued_by_batch ON uploads (batch, priority DESC, created_at)
             WHERE finished_at IS NULL AND queued = 1;

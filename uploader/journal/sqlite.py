@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -16,7 +16,14 @@ from sqlite_utils import Database
 
 from uploader.clock import Clock
 from uploader.errors import JournalError
-from uploader.journal import attachments, claims, facts, queries, queue
+from uploader.journal import (
+    attachments,
+    catalogue,
+    claims,
+    facts,
+    queries,
+    queue,
+)
 from uploader.journal.leases import Asker, absent, release, release_all, renew
 from uploader.journal.owners import Owner
 from uploader.journal.writer import Writer
@@ -66,6 +73,12 @@ CLOSE_ORPHAN = """
                         WHERE uploads.opening = intents.id AND state <> 'failed')
 """
 
+KEEP_QUIET = """
+    INSERT INTO services (service, quiet_until) VALUES (?, ?)
+    ON CONFLICT DO UPDATE
+       SET quiet_until = MAX(COALESCE(quiet_until, 0), excluded.quiet_until)
+"""
+
 # A slice at a time, so that other writers get their turn.  All that hangs on a lease
 # goes with it.
 PRUNE = """
@@ -82,6 +95,11 @@ PRUNE = """
     )
 """
 SLICE: Final = 1000
+
+LEAST_KEPT: Final = 10.0
+"""Seconds.  A twin of an upload that is forgotten sooner could be made in the same
+second, and the file of the one be taken for the other's.
+"""
 
 PRUNE_BATCHES = """
     DELETE FROM batches
@@ -113,7 +131,7 @@ class SqliteJournal:
         writer = Writer(path)
         journal = cls(writer, Owner(writer.path), clock=clock, lease_ttl=lease_ttl)
         try:
-            await journal.prune(before=clock.wall() - keep_finished)
+            await journal.prune(before=clock.wall() - max(keep_finished, LEAST_KEPT))
         except BaseException:
             await writer.aclose()
             raise
@@ -183,6 +201,20 @@ class SqliteJournal:
     async def record_file(self, lease: Lease, file: File, evidence: str) -> None:
         now = self._clock.wall()
         await self._write(facts.record_file, lease, file, evidence, now=now)
+
+    async def record_reused(self, lease: Lease, file: File) -> None:
+        await self._write(facts.record_reused, lease, file)
+
+    async def catalogued(self, upload: Upload) -> Mapping[str, FileId]:
+        return await self._read(catalogue.known, upload)
+
+    async def record_catalogued(
+        self, upload: Upload, digest: str, file_id: FileId
+    ) -> None:
+        await self._write(catalogue.record, upload, digest, file_id)
+
+    async def forget_catalogued(self, upload: Upload, digest: str) -> None:
+        await self._write(catalogue.forget, upload, digest)
 
     async def record_receipt(self, lease: Lease, receipt: Receipt) -> None:
         await self._write(facts.record_receipt, lease, receipt)
@@ -305,8 +337,12 @@ class SqliteJournal:
     async def deliver_attachment(self, lease: Lease, *, now: float) -> None:
         await self._write(attachments.deliver, lease, now=now)
 
-    async def attachments(self, *, unfinished: bool = False) -> Sequence[Attachment]:
-        return await self._read(queries.attachments, unfinished=unfinished)
+    async def attachments(
+        self, *, unfinished: bool = False, queued: bool = True
+    ) -> Sequence[Attachment]:
+        return await self._read(
+            queries.attachments, unfinished=unfinished, queued=queued
+        )
 
     async def find_attachment(self, name: str) -> Attachment:
         return await self._read(queries.find_attachment, name)
@@ -319,6 +355,12 @@ class SqliteJournal:
 
     async def rate(self, service: str) -> float | None:
         return await self._read(queries.rate, service)
+
+    async def keep_quiet(self, service: str, until: float) -> None:
+        await self._write(_execute, KEEP_QUIET, [service, until])
+
+    async def quiet_until(self, service: str) -> float | None:
+        return await self._read(queries.quiet_until, service)
 
     async def orphans(self, *, since: float) -> Sequence[Orphan]:
         return await self._read(queries.orphans, since=since)
