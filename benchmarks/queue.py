@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -46,15 +48,26 @@ def entry(number: int) -> Entry:
     )
 
 
-@contextmanager
-def timed(name: str, figures: dict[str, float]) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    figures[name] = time.perf_counter() - began
+@dataclass(slots=True)
+class Figures:
+    """Seconds by the clock, and of processor time: on a busy machine the latter tells."""
+
+    taken: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        began, used = time.perf_counter(), processor_time()
+        yield
+        self.taken[name] = time.perf_counter() - began, processor_time() - used
 
 
-async def measure(path: Path, rows: int) -> dict[str, float]:
-    figures: dict[str, float] = {}
+def processor_time() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+async def measure(path: Path, rows: int) -> Figures:
+    figures = Figures()
 
     async def opened() -> SqliteJournal:
         return await SqliteJournal.open(
@@ -63,20 +76,20 @@ async def measure(path: Path, rows: int) -> dict[str, float]:
 
     journal = await opened()
     entries = [entry(number) for number in range(rows)]
-    with timed("queue all in one go", figures):
+    with figures.of("queue all in one go"):
         batch, _ = await journal.enqueue(entries, now=time.time())
     await journal.aclose()
 
-    with timed("start", figures):
+    with figures.of("start"):
         journal = await opened()
         await journal.uploads(unfinished=True, queued=False)
-    with timed("pick next", figures):
+    with figures.of("pick next"):
         [first] = await journal.next_queued()
-    with timed("pick and claim next", figures):
+    with figures.of("pick and claim next"):
         await journal.take((await journal.next_queued(batch=batch))[0].id, now=0.0)
-    with timed("pick next, its service paused", figures):
+    with figures.of("pick next, its service paused"):
         await journal.next_queued(but=[first.service])
-    with timed("sum the batch up", figures):
+    with figures.of("sum the batch up"):
         await journal.batch(batch)
     await journal.aclose()
     return figures
@@ -97,19 +110,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "journal.db"
         figures = asyncio.run(measure(path, rows))
-        with timed("uploader list", figures):
+        with figures.of("uploader list"):
             listed(path)
-        with timed("uploader list --batches", figures):
+        with figures.of("uploader list --batches"):
             listed(path, "--batches")
-        with timed("uploader list --json", figures):
+        with figures.of("uploader list --json"):
             listed(path, "--json")
         size = path.stat().st_size
     print(f"{rows} rows, {size / 1e6:.0f} MB")
-    for name, seconds in figures.items():
-        print(f"{name:<32}{seconds:>8.3f} s")
+    print(f"{'':<32}{'by the clock':>14}{'processor':>14}")
+    for name, (elapsed, used) in figures.taken.items():
+        print(f"{name:<32}{elapsed:>12.3f} s{used:>12.3f} s")
     # Writing all of them down, or out, is not a look.
-    looks = {*figures} - {"queue all in one go", "uploader list --json"}
-    if slow := [name for name in sorted(looks) if figures[name] > LIMIT]:
+    looks = figures.taken.keys() - {"queue all in one go", "uploader list --json"}
+    if slow := [name for name in sorted(looks) if figures.taken[name][1] > LIMIT]:
         sys.exit(f"over {LIMIT:g} s: {', '.join(slow)}")
 
 

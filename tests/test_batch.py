@@ -24,6 +24,7 @@ from uploader.errors import (
     PreflightFailed,
     RequestRejected,
     SourceError,
+    UploadOwned,
     UsageError,
 )
 from uploader.events import (
@@ -42,7 +43,7 @@ from uploader.pacing import MOST_OPEN
 PART_SIZE = 4096
 REQUEST = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": {}}
 
-Make = Callable[[str, int], Path]
+Make = Callable[..., Path]
 
 
 @pytest.fixture
@@ -198,10 +199,12 @@ async def test_what_was_left_early_stays_queued_and_any_process_goes_on(
     settings: Settings, make: Make, emulator: Emulator
 ) -> None:
     items = [Item(path=make(str(number), 20 * PART_SIZE)) for number in range(6)]
-    async with Uploader(settings) as uploader:
-        async with aclosing(upload_many(uploader, items)) as outcomes:
-            async for _ in outcomes:
-                break
+    async with (
+        Uploader(settings) as uploader,
+        aclosing(upload_many(uploader, items)) as outcomes,
+    ):
+        async for _ in outcomes:
+            break
 
     async with Uploader(settings) as uploader:
         waiting, _ = await uploader.queue.size()
@@ -214,6 +217,31 @@ async def test_what_was_left_early_stays_queued_and_any_process_goes_on(
     assert len(found) == waiting
     assert (batch.completed, batch.unfinished) == (6, 0)
     assert len(await files_at(emulator.url)) == 6
+
+
+async def test_a_file_that_another_process_is_at_is_left_to_it_and_told(
+    settings: Settings, make: Make
+) -> None:
+    path, free = make("a", 30 * PART_SIZE), make("b")
+    outcomes: dict[str, Outcome] = {}
+
+    async with Uploader(settings) as one, Uploader(settings) as other:
+        begun = asyncio.Event()
+
+        def follow(event: Event) -> None:
+            if isinstance(event, UploadStarted):
+                begun.set()
+
+        with one.observed(follow):
+            uploading = asyncio.create_task(one.upload(path))
+            await begun.wait()
+            items = [Item(path=path), Item(path=free)]
+            outcomes = await all_of(upload_many(other, items))
+            file = await uploading
+
+    assert type(outcomes["a"].error) is UploadOwned
+    assert outcomes["b"].file is not None
+    assert file.file_id
 
 
 async def test_draining_ends_the_list_with_interrupted_and_loses_nothing(
@@ -293,7 +321,7 @@ async def test_a_feeder_that_stays_takes_what_comes_later(
             await uploader.queue.add([Item(path=make(name))])
             feeder.wake()
 
-    assert names == ["a", "b"]
+    assert sorted(names) == ["a", "b"]
 
 
 async def test_what_would_be_done_is_told_and_nothing_is_recorded(
@@ -418,21 +446,6 @@ async def test_a_limit_holds_for_all_uploads_together_and_can_be_lifted(
     assert 0.3 < loop.time() - began < 10
     with pytest.raises(ValueError, match="limit_rate must be at least 65536"):
         replace(settings, limit_rate=1)
-
-
-async def test_what_a_429_asked_of_one_process_is_kept_by_the_next(
-    settings: Settings, make: Make, emulator: Emulator, tmp_path: Path
-) -> None:
-    from tests.fakes import FakeClock
-
-    clock = FakeClock()
-    async with Uploader(settings, clock=clock) as uploader:
-        machine = await uploader.machine()
-        await machine.journal.keep_quiet(machine.backend.service, clock.wall() + 7)
-
-        await uploader.upload(make("a"))
-
-    assert 7.0 in clock.slept
 
 
 async def test_a_429_is_written_down_for_others(

@@ -1,10 +1,13 @@
 import pytest
 
 from uploader.pacing import (
+    MOST_OPEN,
     WINDOW,
+    Allowance,
     Pace,
     Rate,
     Shortfall,
+    has_room,
     is_telling,
     lifetime,
     shortfall,
@@ -114,3 +117,56 @@ def test_a_lifetime_is_the_services_where_that_is_sane(
     expires_at: int | None, limit: float | None, expected: float | None
 ) -> None:
     assert lifetime(1000, expires_at, limit) == expected
+
+
+def test_what_was_spent_beyond_the_allowance_is_waited_for() -> None:
+    allowance = Allowance(1000)
+
+    allowance.spend(3000, now=0.0)
+
+    assert allowance.wait(now=0.0) == 3.0
+    assert allowance.wait(now=2.0) == 1.0
+    assert allowance.wait(now=3.0) == 0.0
+
+
+def test_nothing_is_saved_up_for_a_burst() -> None:
+    allowance = Allowance(1000)
+
+    assert allowance.wait(now=60.0) == 0.0
+    allowance.spend(500, now=60.0)
+
+    assert allowance.wait(now=60.0) == 0.5
+
+
+def test_a_limit_can_be_changed_and_lifted_while_somebody_waits() -> None:
+    allowance = Allowance(1000)
+    allowance.spend(4000, now=0.0)
+
+    allowance.rate = 4000
+    assert allowance.wait(now=0.0) == 1.0
+    allowance.rate = None
+    assert allowance.wait(now=0.0) == 0.0
+    allowance.rate = 1000
+    assert allowance.wait(now=9.0) == 0.0
+
+
+def test_under_a_limit_only_so_many_parts_run_that_each_keeps_moving() -> None:
+    assert Allowance().parts(1000) is None
+    assert Allowance(1000).parts(1000) == 10
+    assert Allowance(10).parts(1000) == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "opened", "expected"),
+    [
+        pytest.param(0, 0, True, id="nothing is open"),
+        pytest.param(1000, 1, False, id="one large file has enough for all"),
+        pytest.param(15, 15, True, id="small ones are created and completed meanwhile"),
+        pytest.param(16, 16, False, id="enough of them"),
+        pytest.param(3, MOST_OPEN, False, id="all of them are about to be completed"),
+    ],
+)
+def test_another_upload_is_opened_when_it_can_be_kept_busy(
+    missing: int, opened: int, expected: bool
+) -> None:
+    assert has_room(missing=missing, opened=opened, slots=8) is expected

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from uploader import errors, events
+    from uploader.batch import Item, Outcome, upload_many
     from uploader.config import Limits, RetryPolicy, Settings, Timeouts
     from uploader.engine import Uploader, upload
     from uploader.errors import UploaderError
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Event",
+    "Item",
     "Limits",
+    "Outcome",
     "Receipt",
     "RetryPolicy",
     "Settings",
@@ -36,11 +39,14 @@ __all__ = [
     "errors",
     "events",
     "upload",
+    "upload_many",
 ]
 
 _HOMES = {
     "Event": "events",
+    "Item": "batch",
     "Limits": "config",
+    "Outcome": "batch",
     "Receipt": "model",
     "RetryPolicy": "config",
     "Settings": "config",
@@ -51,6 +57,7 @@ _HOMES = {
     "Uploader": "engine",
     "UploaderError": "errors",
     "upload": "engine",
+    "upload_many": "batch",
 }
 
 

@@ -1,15 +1,17 @@
 """Many files: queued first, then opened by priority, as many as can be kept busy.
 
-async with Uploader() as u:
-    async for outcome in upload_many(u, [Item(path=path) for path in paths]):
-        print(outcome.path, outcome.error or outcome.file.file_id)
+    async with Uploader() as u:
+        async for outcome in upload_many(u, [Item(path=path) for path in paths]):
+            print(outcome.path, outcome.error or outcome.file.file_id)
+
+Whatever becomes of one, the others go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +92,8 @@ class Feeder:
         self._stay = stay
         self._hand_over = hand_over
         self._opened: dict[LocalId, _Opened] = {}
+        self._elsewhere: set[LocalId] = set()
+        """Another process is at these."""
         self._news = asyncio.Event()
         self._is_empty = False
         self._interrupted: Interrupted | None = None
@@ -103,6 +107,7 @@ class Feeder:
     def wake(self) -> None:
         """Something was queued, or can be opened by now."""
         self._is_empty = False
+        self._elsewhere.clear()
         self._news.set()
 
     def pause(self, service: str, reason: UploaderError | None = None) -> None:
@@ -121,7 +126,7 @@ class Feeder:
     async def run(self) -> None:
         """Work until the queue is empty.  Raises `Interrupted`, and `JournalError`.
 
-        What another process is at, or took away, is left to it.
+        What another process is at is left to it; of a *batch* that is told.
         """
         with self._uploader.observed(self._follow):
             async with together() as group:
@@ -148,9 +153,10 @@ class Feeder:
                 batch=self._batch,
                 but={*full, *self.paused},
                 # What was opened just now is queued until it is claimed.
-                limit=LOOK_AHEAD + len(self._opened),
+                limit=LOOK_AHEAD + len(self._opened) + len(self._elsewhere),
             )
-            fresh = [queued for queued in found if queued.id not in self._opened]
+            known = self._elsewhere | self._opened.keys()
+            fresh = [queued for queued in found if queued.id not in known]
             if not fresh:
                 self._is_empty = not full
                 return
@@ -180,9 +186,11 @@ class Feeder:
     async def _carry(self, queued: Queued) -> None:
         try:
             file = await self._begin(queued)
-        except UploadOwned:
-            # Another process was quicker; what comes of it is its to tell.
-            pass
+        except UploadOwned as error:
+            # Another process was quicker, and may even be at it since before.
+            self._elsewhere.add(queued.id)
+            if self._batch is not None:
+                self._tell(_outcome(queued, error=error))
         except Interrupted as error:
             self._interrupted = error
             self._stopping = True
@@ -235,7 +243,7 @@ class Feeder:
 
 async def upload_many(
     uploader: Uploader, items: Iterable[Item]
-) -> AsyncIterator[Outcome]:
+) -> AsyncGenerator[Outcome, None]:
     """Queue all *items*, then upload them; one outcome for each, as they end.
 
     When this is left early, or the process dies, what is left stays in the queue, and
@@ -249,7 +257,7 @@ async def upload_many(
 
 async def go_on(
     uploader: Uploader, *, batch: BatchId | None = None
-) -> AsyncIterator[Outcome]:
+) -> AsyncGenerator[Outcome, None]:
     """Upload what waits in the queue, of one batch or of all."""
     async for outcome in _stream(uploader, batch):
         yield outcome
@@ -257,7 +265,7 @@ async def go_on(
 
 async def restart_failed(
     uploader: Uploader, *, batch: BatchId | None = None, preflight: bool = True
-) -> AsyncIterator[Outcome]:
+) -> AsyncGenerator[Outcome, None]:
     """Begin anew what failed, and go on with what a failure stopped.
 
     They stay in their batch.
@@ -267,7 +275,7 @@ async def restart_failed(
             yield outcome
 
 
-async def _results(uploader: Uploader, added: Added) -> AsyncIterator[Outcome]:
+async def _results(uploader: Uploader, added: Added) -> AsyncGenerator[Outcome, None]:
     began = time.monotonic()
     for id_, entry in zip(added.ids, added.entries, strict=True):
         if entry.failure is not None:
@@ -285,7 +293,9 @@ async def _results(uploader: Uploader, added: Added) -> AsyncIterator[Outcome]:
     await uploader.queue.finish(added.batch, seconds=time.monotonic() - began)
 
 
-async def _stream(uploader: Uploader, batch: BatchId | None) -> AsyncIterator[Outcome]:
+async def _stream(
+    uploader: Uploader, batch: BatchId | None
+) -> AsyncGenerator[Outcome, None]:
     """The outcomes of a feeder, which ends with the one who listens."""
     outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
     feeder = Feeder(uploader, outcomes.put_nowait, batch=batch)

@@ -17,8 +17,8 @@ from uploader.model import KIB, MIB, Part
 CHUNK: Final = 256 * KIB
 """Larger chunks fall out of the processor's cache on their way through TLS."""
 
-RANGE: Final = MIB
-"""What the kernel sends before the next part, signal or timer gets its turn."""
+RANGE: Final = 8 * MIB
+"""What the kernel is asked to send at once, and has in its cache before."""
 
 OnChunk = Callable[[int], Awaitable[None]]
 """Awaited before each chunk and after the last, with the bytes handed out so far."""
@@ -101,28 +101,25 @@ async def read_chunk(fd: int, size: int, offset: int) -> bytes | bytearray:
     The buffer is new each time: transports keep views of what they could not send
     yet, so a buffer that is used again corrupts parts silently.
     """
-    if hasattr(os, "RWF_NOWAIT"):
-        buffer = bytearray(size)
-        try:
-            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-        except OSError:
-            # Not in the cache, or a file system that cannot tell.
-            count = 0
-        if count == size:
-            return buffer
-        if count > 0:
-            return buffer[:count]
+    if is_cached(fd, offset + size - 1):
+        return os.pread(fd, size, offset)
     return await pread(fd, size, offset)
 
 
 async def warm(fd: int, size: int, offset: int) -> None:
     """Have a range in the page cache: a disk must not hold up the event loop."""
+    if not is_cached(fd, offset + size - 1):
+        await digest_range(fd, offset, size, [])
+
+
+def is_cached(fd: int, offset: int) -> bool:
+    """Whether the byte at *offset* can be read without waiting for a disk.
+
+    Where nobody can tell, or there is no such byte, it is not.
+    """
     if not hasattr(os, "RWF_NOWAIT"):
-        return
+        return False
     try:
-        os.preadv(fd, [bytearray(1)], offset + size - 1, os.RWF_NOWAIT)
-    except BlockingIOError:
-        await pread(fd, size, offset)
+        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
     except OSError:
-        # A file system that cannot tell.
-        return
+        return False

@@ -5,6 +5,7 @@ Nothing above this module sees aiohttp or a status that has not become an error.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
+    suppress,
 )
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +52,12 @@ _Translated = Callable[[str, object], AbstractContextManager[None]]
 
 MAX_ANSWER: Final = 16 * MIB
 MAX_STREAM: Final = 64 * MIB
+MAX_STREAM_LIFE: Final = 3600.0
+"""Seconds; some services send signs of life without ever saying anything."""
+
+SLOWEST: Final = 10
+"""How many times as long as it may be silent an answer may take in all."""
+
 SECRET_HEADERS: Final = ("api-key", "X-API-Key", "Authorization")
 
 
@@ -98,14 +106,16 @@ class Http:
         Raises the `BackendError` that a bad answer, or none, stands for.
         """
         headers = dict(await self._headers())
-        data: Payload | None = None
+        data: PartPayload | None = None
         if part is not None:
             data = PartPayload(operation, part, form or Form(), self._timeouts.progress)
         with self._translated(operation, data):
-            async with self._asked(
-                method, path, headers, data=data, json=json, query=query
-            ) as response:
-                body = await _read(response, operation)
+            async with asyncio.timeout(None) as limit:
+                self._await_answer(limit, data)
+                async with self._asked(
+                    method, path, headers, data=data, json=json, query=query
+                ) as response:
+                    body = await _read(response, operation)
         return self._checked(
             Answer(operation, response.status, response.headers, body), headers
         )
@@ -140,6 +150,20 @@ class Http:
         finally:
             # Closed, not read to its end: nobody knows how much is still to come.
             response.close()
+
+    def _await_answer(self, limit: asyncio.Timeout, part: PartPayload | None) -> None:
+        """Limit how long an answer may dribble; a part may take as long as it moves."""
+
+        def start() -> None:
+            longest = self._timeouts.connect + SLOWEST * self._timeouts.answer
+            # A body may end after its request was given up.
+            with suppress(RuntimeError):
+                limit.reschedule(asyncio.get_running_loop().time() + longest)
+
+        if part is None:
+            start()
+        else:
+            part.on_sent = start
 
     def _checked(self, answer: Answer, headers: Mapping[str, str]) -> Answer:
         """*answer* if it is a good one.  Raises what it stands for otherwise."""
@@ -280,12 +304,18 @@ class Stream:
         if self._document is not None:
             yield self._document.body
             return
-        size = 0
+        size, loop = 0, asyncio.get_running_loop()
+        until = loop.time() + MAX_STREAM_LIFE
         while True:
             with self._translated(self.operation, None):
                 chunk = await self._response.content.readany()
             if not chunk:
                 return
+            if loop.time() > until:
+                raise BackendUnavailable(
+                    f"{self.operation}: no end of the answer after"
+                    f" {MAX_STREAM_LIFE:g} s"
+                )
             size += len(chunk)
             if size > MAX_STREAM and not self._whole:
                 raise _too_long(self.operation, self.status, MAX_STREAM)

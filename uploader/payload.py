@@ -11,15 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from uploader.backend import Body, PageBody
 from uploader.errors import BackendUnavailable
+from uploader.model import MIB
 from uploader.multipart import Envelope, Form
+
+BITE: Final = MIB
+"""What one turn of the event loop sends of a part; then others get theirs."""
+
+TURN: Final = 0.5
+"""Seconds until whoever sends hears how far it came, and may stop it."""
 
 
 class PartPayload(Payload):
@@ -39,8 +46,11 @@ class PartPayload(Payload):
         self._operation = operation
         self._body = body
         self._progress = progress
+        self._rescheduled_at = 0.0
         self.failure: Exception | None = None
         """What ended the body; aiohttp hides it in an error of its own."""
+        self.on_sent: Callable[[], None] = lambda: None
+        """Called when the body is sent, or given up because the answer is there."""
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
@@ -61,6 +71,8 @@ class PartPayload(Payload):
                     " the connection was given up"
                 )
             raise
+        finally:
+            self.on_sent()
 
     async def _write_chunks(
         self, writer: AbstractStreamWriter, stall: asyncio.Timeout
@@ -107,7 +119,11 @@ class PartPayload(Payload):
             transport.set_write_buffer_limits()
 
     def _moved(self, stall: asyncio.Timeout) -> None:
-        stall.reschedule(asyncio.get_running_loop().time() + self._progress)
+        now = asyncio.get_running_loop().time()
+        # A timer for each chunk would cost more than it tells.
+        if now >= self._rescheduled_at + min(1.0, self._progress / 10):
+            self._rescheduled_at = now
+            stall.reschedule(now + self._progress)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         await self.write_with_length(writer, None)
@@ -117,13 +133,14 @@ class PartPayload(Payload):
 
 
 async def _sendfile(out: int, file: int, offset: int, count: int) -> int:
-    """Send up to *count* bytes; return how many, 0 at the end of the file.
+    """Send up to *count* bytes, for a `TURN` at most; return how many, 0 at the end.
 
-    One callback stays registered until all is sent: a future for each wake-up would
-    cost more than the sending.  Reading goes on, so an early answer is seen.
+    One callback stays registered all the while: a future for each wake-up would cost
+    more than the sending.  Reading goes on, so an early answer is seen.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[int] = loop.create_future()
+    until = loop.time() + TURN
     sent = 0
 
     def push() -> None:
@@ -131,14 +148,14 @@ async def _sendfile(out: int, file: int, offset: int, count: int) -> int:
         if done.done():
             return
         try:
-            moved = os.sendfile(out, file, offset + sent, count - sent)
+            moved = os.sendfile(out, file, offset + sent, min(BITE, count - sent))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             done.set_exception(error)
             return
         sent += moved
-        if moved == 0 or sent == count:
+        if moved == 0 or sent == count or loop.time() >= until:
             done.set_result(sent)
 
     loop.add_writer(out, push)

@@ -29,6 +29,9 @@ logger = logging.getLogger("uploader")
 CALM: Final = 10.0
 """Seconds between two lines about the same upload when nobody watches a bar."""
 
+MOST_BARS: Final = 8
+"""So many files may keep their bars when they are done."""
+
 JSON_PROGRESS: Final = 1.0
 """Seconds between two `part_progressed` of the same part."""
 
@@ -273,6 +276,8 @@ class Bars(Quiet):
                 self._moving[event.upload].clear()
                 self._done[event.upload] = self._parts[event.upload][0] = 0
                 self._move(event.upload)
+            case events.UploadCompleted() | events.UploadFailed():
+                self._end(event.upload)
         text = told(event)
         if text is not None:
             self._progress.console.print(
@@ -290,6 +295,12 @@ class Bars(Quiet):
             completed=event.recorded,
             parts=self._count(event.upload),
         )
+
+    def _end(self, upload: LocalId) -> None:
+        """Keep the bars of a few files; of many only those that move."""
+        if upload in self._tasks and len(self._tasks) > MOST_BARS:
+            self._progress.remove_task(self._tasks.pop(upload))
+            del self._parts[upload], self._done[upload], self._moving[upload]
 
     def _move(self, upload: LocalId) -> None:
         moving = sum(self._moving[upload].values())

@@ -53,12 +53,12 @@ class Story:
         self._is_compared = False
         self._digest: str | None = None
         """Of the whole content, where it goes into the catalogue."""
-        if upload.state is UploadState.COMPLETED:
-            self._bytes_needed = 0
 
     async def tell(self) -> UploadedFile:
         """Go from state to state until the file is proven."""
         self._announce()
+        if self.run.upload.state is UploadState.COMPLETED:
+            self._bytes_needed = 0
         while True:
             match self.run.upload.state:
                 case UploadState.PLANNED:
@@ -254,6 +254,9 @@ class Story:
             source=source,
             digest=None if settings.digest == "off" else settings.digest,
             deadline=None if remaining is None else now + remaining,
+            numbers={
+                sent.part_id: number for number, sent in self.run.upload.parts.items()
+            },
         )
 
     def _spelled(self, md5: bytes | None) -> str | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from uploader.answer import printable
 from uploader.body import RANGE, SourceBody
 from uploader.errors import (
     BackendError,
     BackendUnavailable,
     OutcomeUnknown,
+    UnexpectedAnswer,
     may_have_effect,
 )
 from uploader.events import PartProgressed, PartSent
-from uploader.model import MIB, Part, PutPart, SentPart, Upload
+from uploader.model import MIB, Part, PartId, PutPart, SentPart, Upload
 from uploader.run import Run
 from uploader.source import Source
 
@@ -32,6 +34,8 @@ class Worker:
     deadline: float | None
     """On the clock's `elapsed`."""
     bytes_sent: int = 0
+    numbers: dict[PartId, int] = field(default_factory=dict)
+    """Which part has which id; the service has to tell them apart."""
 
     async def send(self, part: Part) -> SentPart:
         """Read, send, record, announce; in that order.
@@ -63,6 +67,7 @@ class Worker:
             attempt, on_backoff=on_backoff, deadline=self.deadline
         )
         self.source.check()
+        await self._tell_apart(part, put)
         sent = SentPart(
             number=part.number,
             part_id=put.part_id,
@@ -77,6 +82,22 @@ class Worker:
             PartSent, number=part.number, size=part.size, attempts=attempts
         )
         return sent
+
+    async def _tell_apart(self, part: Part, put: PutPart) -> None:
+        """Raise `UnexpectedAnswer` for an id that another part has already.
+
+        Nobody knows what is stored under it, so neither counts as sent.
+        """
+        other = self.numbers.setdefault(put.part_id, part.number)
+        if other == part.number:
+            return
+        await self.run.machine.journal.forget_parts(self.run.hold.lease, [other])
+        raise UnexpectedAnswer(
+            f"part {part.number} got {printable(put.part_id)}, the id of part {other}",
+            request_id=put.request_id,
+            hint="the service does not tell parts apart, so no file can be joined of"
+            " them; try `uploader resume` with --parallel 1, else report it there",
+        )
 
     async def _put(self, part: Part, body: SourceBody) -> PutPart:
         """Ask once; where that is an effect, as an intent, and never twice blindly."""

@@ -208,3 +208,19 @@ async def test_a_webhook_is_tried_again_and_then_given_up(yard: Yard) -> None:
     assert len(heard) == 2
     assert "500" in done.stderr
     assert url not in done.stderr
+
+
+async def test_a_receipt_that_cannot_be_written_is_written_later_and_nothing_is_sent_twice(
+    yard: Yard,
+) -> None:
+    yard.receipts.write_bytes(b"in the way, as a full disk would be")
+    yard.drop("a.txt", b"x")
+    async with yard.running() as daemon:
+        await daemon.hear("receipts")
+        assert (yard.inbox / "a.txt").exists()
+        yard.receipts.unlink()
+        await until(lambda: (yard.done / "a.txt").exists())
+
+    assert len(list(yard.receipts.iterdir())) == 1
+    assert await yard.contents() == [b"x"]
+    assert yard.emulator.account().counts["create"] == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.conftest import Running, Yard, until
+from tests.daemon.conftest import Yard, until
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -36,7 +36,7 @@ def fill(yard: Yard, count: int, total: int, largest: int) -> list[Path]:
     ]
     share = min(1.0, total / sum(sizes))
     sizes = [max(64, int(size * share)) for size in sizes]
-    good = []
+    good: list[Path] = []
     for number, size in enumerate(sizes):
         if number % 15 == 7:
             yard.drop(f"{number}.jsonl", broken(number, chance))
@@ -54,17 +54,17 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def kill_again_and_again(yard: Yard, kills: int, every: int) -> Running:
+async def kill_again_and_again(yard: Yard, kills: int, every: int) -> None:
     """Kill at every so many requests, in whatever state that is."""
     for _ in range(kills):
-        seen = len(yard.emulator.account().requests)
+        goal = len(yard.emulator.account().requests) + every
         async with yard.running() as daemon:
-            await until(
-                lambda seen=seen: len(yard.emulator.account().requests) >= seen + every,
-                seconds=600,
-            )
+            await _asked(yard, goal)
             await daemon.kill()
-    return daemon
+
+
+async def _asked(yard: Yard, requests: int) -> None:
+    await until(lambda: len(yard.emulator.account().requests) >= requests, seconds=600)
 
 
 async def check(yard: Yard, count: int, total: int, largest: int, kills: int) -> None:

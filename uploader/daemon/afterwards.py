@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,7 +68,17 @@ async def settle(
         doubt = await _doubt(source, fingerprint, file)
         if doubt is not None:
             return doubt
-        return _dispose(rule, path, source.fileno())
+        return await _to_the_end(lambda: _dispose(rule, path, source.fileno()))
+
+
+async def _to_the_end(work: Callable[[], str | None]) -> str | None:
+    """Work in a thread that has the source's descriptor: who cancels it waits."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _dispose(rule: Rule, path: Path, fd: int) -> str | None:

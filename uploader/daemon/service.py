@@ -195,7 +195,8 @@ class Daemon:
     async def _prepare(self, uploader: Uploader) -> None:
         """Take up what an earlier run left, before anything new."""
         for rule in self.orders.rules:
-            rule.folder.mkdir(parents=True, exist_ok=True)
+            if not rule.folder.is_dir():
+                self._say(f"{rule.folder} is not there; it is waited for")
             await asyncio.to_thread(aside.sweep, rule.folder, recursive=rule.recursive)
         try:
             left = await uploader.resumable()

@@ -5,6 +5,7 @@ Nothing above the journal sees a `sqlite3.Error`.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,9 +51,16 @@ FAILURES: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
+MISSHAPEN: Final = re.compile(r"^no such |has no column|already exists$")
+"""What SQLite says of tables that are not as this program knows them."""
+
+
 def failure(code: int, path: Path, otherwise: str = "") -> JournalError:
     """Say what *code* means for the journal at *path*."""
     fact, hint = FAILURES.get(code & 0xFF, (otherwise, None))
+    if code == sqlite3.SQLITE_ERROR and MISSHAPEN.search(otherwise):
+        fact = f"another version of uploader made it: {otherwise}"
+        hint = "finish its uploads with that version, or name another file as journal"
     return JournalError(f"{path}: {fact}", hint=hint)
 
 

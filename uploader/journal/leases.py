@@ -7,7 +7,7 @@ of an owner: after a take-over the epoch has moved on, and nothing is updated.
 
 from __future__ import annotations
 
-import secrets
+import random
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 
 LEASED: Final = "subject = :subject AND owner = :owner AND epoch = :epoch"
 HELD: Final = f"id = (SELECT subject FROM leases WHERE {LEASED})"
+
+_draw = random.SystemRandom()
 
 NEW_SUBJECT = "INSERT INTO leases (subject) VALUES (?)"
 
@@ -84,7 +86,7 @@ def write(db: Database, lease: Lease, sql: str, **values: object) -> None:
 def new_subject(db: Database) -> LocalId:
     """Return an id that nothing else has, with a lease that nobody holds."""
     while True:
-        name = "".join(secrets.choice(ALPHABET) for _ in range(8))
+        name = "".join(_draw.choices(ALPHABET, k=8))
         if db.execute(LEASE, [name]).fetchone() is None:
             db.execute(NEW_SUBJECT, [name])
             return LocalId(name)

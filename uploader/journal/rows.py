@@ -82,7 +82,11 @@ def prose_of(text: str) -> str:
 def json_of(
     noun: UploadSpec | Fingerprint | File | Scope | FileRef | Attached,
 ) -> str:
-    return json.dumps(asdict(noun))
+    try:
+        return msgspec.json.encode(noun).decode()
+    except UnicodeEncodeError:
+        # The name of a file that is not UTF-8.
+        return json.dumps(asdict(noun))
 
 
 def json_of_details(details: Details) -> str:
@@ -189,7 +193,8 @@ def parts_of(rows: Iterable[sqlite3.Row]) -> dict[str, dict[int, SentPart]]:
     for row in rows:
         values = dict(row)
         upload = values.pop("upload")
-        values["details"] = json.loads(values["details"])
+        details = values["details"]
+        values["details"] = json.loads(details) if details != "{}" else {}
         part = SentPart(**values)
         parts.setdefault(upload, {})[part.number] = part
     return parts

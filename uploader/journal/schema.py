@@ -18,6 +18,7 @@ from sqlite_utils import Database, Migrations
 
 from uploader.errors import JournalError
 from uploader.journal.failures import explained, failure
+from uploader.journal.ownership import refuse_foreign
 
 APPLICATION_ID: Final = 0x75_70_6C_64
 """"upld", in the file's header: this database is a journal of uploader."""
@@ -268,6 +269,7 @@ def _make(path: Path) -> None:
             f"{path} is a directory", hint="name a file in it as journal"
         )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refuse_foreign(path)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
