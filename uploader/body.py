@@ -17,7 +17,7 @@ from uploader.model import KIB, MIB, Part
 CHUNK: Final = 256 * KIB
 """Larger chunks fall out of the processor's cache on their way through TLS."""
 
-RANGE: Final = 8 * MIB
+RANGE: Final = 2 * MIB
 """What the kernel is asked to send at once, and has in its cache before."""
 
 OnChunk = Callable[[int], Awaitable[None]]

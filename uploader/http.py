@@ -186,6 +186,9 @@ class Http:
         json: object = None,
         query: Mapping[str, str] | None = None,
     ) -> _Asked:
+        if not {".", ".."}.isdisjoint(path.split("/")):
+            # An id that somebody made up, to lead a request elsewhere.
+            raise RequestRejected(f"{path}: no request goes to such a path")
         if json is not None:
             data = msgspec.json.encode(json)
             headers["Content-Type"] = "application/json"

@@ -95,7 +95,7 @@ async def seen(is_so: Callable[[], object]) -> None:
 
 
 def keep_picture(browser: Any, name: str) -> None:
-    """For people, where `UPLOADER_PICTURES` named a folder before the tests began."""
+    """For people, where `PAGE_PICTURES` names a folder."""
     if PICTURES:
         browser.save_screenshot(str(Path(PICTURES) / f"{name}.png"))
 

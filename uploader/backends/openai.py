@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import msgspec
@@ -60,27 +60,38 @@ PAGE: Final = 100
 MAX_PAGES: Final = 100
 
 
+Id = Annotated[
+    str,
+    # It becomes a part of a path, and is shown to people.
+    msgspec.Meta(
+        max_length=512,
+        pattern=r"^(?!\.\.?$)[^\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f]+$",
+    ),
+]
+Time = Annotated[float, msgspec.Meta(ge=-(2.0**53), le=2.0**53)]
+
+
 class _File(msgspec.Struct):
-    id: str
-    created_at: float
+    id: Id
+    created_at: Time
     filename: str
     purpose: str
     # Null while the size is not available yet (reference of 2026-11).
     bytes: int | None = None
     status: str | None = None
-    expires_at: float | None = None
+    expires_at: Time | None = None
 
 
 class _Upload(msgspec.Struct):
-    id: str
-    created_at: float
-    expires_at: float | None = None
+    id: Id
+    created_at: Time
+    expires_at: Time | None = None
     status: str | None = None
     file: _File | None = None
 
 
 class _Part(msgspec.Struct):
-    id: str
+    id: Id
     azure_block_id: str | None = None
 
 

@@ -289,15 +289,8 @@ class _Reading:
 
 
 def _path(kind: type[Any], value: Any) -> Any:
-    if kind is Path and isinstance(value, str):
-        # As it really is: below a folder no symlink is followed any more.
-        return (
-            Path(os.path.realpath(Path(value).expanduser()))
-            if _says_where(value)
-            else Path(value)
-        )
-    raise ValueError(f"expected a {kind.__name__}")
-
-
-def _says_where(value: str) -> bool:
-    return value.startswith(("/", "~"))
+    if kind is not Path or not isinstance(value, str):
+        raise ValueError(f"expected a {kind.__name__}")
+    path = Path(value).expanduser()
+    # As it really is: below a folder no symlink is followed any more.
+    return Path(os.path.realpath(path)) if path.is_absolute() else path
