@@ -6,7 +6,8 @@ from aiohttp import web
 from tests.fakes import FakeBody, serving
 from uploader.config import Timeouts
 from uploader.emulator.multipart import Form as Parsed
-from uploader.http import Http, constant
+from uploader.headers import constant
+from uploader.http import Http
 from uploader.multipart import Envelope, Form
 
 NAMES = [

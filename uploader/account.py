@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from uploader.answer import quotable
 from uploader.config import Settings
 from uploader.errors import RequestRejected
-from uploader.http import Headers, Http, agent, checked_key, constant
+from uploader.headers import Headers, agent, checked_key, constant
+from uploader.http import Http
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -27,7 +27,6 @@ import msgspec
 from aiohttp.payload import Payload
 from yarl import URL
 
-from uploader import __version__
 from uploader.answer import Answer, printable, refusal
 from uploader.backend import Body
 from uploader.config import Timeouts
@@ -38,12 +37,10 @@ from uploader.errors import (
     Unreachable,
     UsageError,
 )
+from uploader.headers import Headers
 from uploader.model import MIB
 from uploader.multipart import Form
 from uploader.payload import PartPayload
-
-Headers = Callable[[], Awaitable[Mapping[str, str]]]
-"""Asked before every request, so that a token may be renewed in mid-upload."""
 
 StatusOf = Callable[[Answer], int]
 
@@ -336,42 +333,6 @@ class Stream:
                 body = await _read(self._response, self.operation)
             self._document = Answer(self.operation, self.status, self.headers, body)
         return self._document
-
-
-def checked_key(key: str | None, variable: str) -> str:
-    """A key that can be sent.  Raises `UsageError`."""
-    key = (key or "").strip()
-    if not key:
-        raise UsageError(
-            "there is no API key",
-            hint=f"set {variable}, or try it without an account: --emulator",
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UsageError(
-            "the API key holds characters that no key has",
-            hint=f"copy it once more into {variable}",
-        )
-    return key
-
-
-def agent() -> Mapping[str, str]:
-    """What every request says of itself."""
-    return {"Accept": "application/json", "User-Agent": f"uploader/{__version__}"}
-
-
-def constant(headers: Mapping[str, str]) -> Headers:
-    """The same headers for every request.  Raises `UsageError` for what is none."""
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
-            raise UsageError(
-                f"the header {name} would hold characters that no header may have",
-                hint="check key, organisation and project",
-            )
-
-    async def current() -> Mapping[str, str]:
-        return headers
-
-    return current
 
 
 def parse_url(text: str) -> URL:

@@ -27,6 +27,7 @@ from uploader.errors import (
     UnexpectedAnswer,
     WrongFile,
 )
+from uploader.headers import constant
 from uploader.model import MIB, UploadState
 
 KINDS = ("create", "part", "complete", "file_list")
@@ -138,7 +139,7 @@ async def test_a_stream_of_nothing_but_signs_of_life_is_given_up(
         return response
 
     async with serving(alive) as url, asyncio.timeout(10):
-        client = http.Http(url, http.constant({}), timeouts=Timeouts())
+        client = http.Http(url, constant({}), timeouts=Timeouts())
         with pytest.raises(BackendUnavailable, match="no end of the answer"):
             async with client.stream("ask", "POST", "responses") as stream:
                 async for _ in stream:
@@ -311,9 +312,7 @@ async def test_no_word_of_a_service_can_move_the_cursor(
         case "request id":
             headers = {"x-request-id": ESCAPES.replace("\r\n", "").replace("\x07", "")}
             strange = {k: v.encode().decode("latin-1") for k, v in headers.items()}
-            site.emulator.add_fault(
-                says("create", {}, status=400, headers={**strange})
-            )
+            site.emulator.add_fault(says("create", {}, status=400, headers={**strange}))
             shown = await command.tell("upload", str(site.source), *arguments)
         case _:
             site.emulator.add_fault(

@@ -15,7 +15,8 @@ from uploader.backends.openai import OpenAI
 from uploader.config import Azure as AzureSettings
 from uploader.config import Limits, Settings
 from uploader.errors import RequestRejected, UsageError
-from uploader.http import Headers, Http, agent, checked_key, constant
+from uploader.headers import Headers, agent, checked_key, constant
+from uploader.http import Http
 from uploader.model import GIB, Opened, Scope, UploadSpec
 
 LIMITS: Final = Limits(upload_size=9 * GIB, lifetime=7200.0)

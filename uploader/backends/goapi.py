@@ -26,7 +26,8 @@ from uploader.backends.whole import (
 )
 from uploader.config import Limits, Settings
 from uploader.errors import SourceError, UnexpectedAnswer, UsageError
-from uploader.http import Http, agent, checked_key, constant
+from uploader.headers import agent, checked_key, constant
+from uploader.http import Http
 from uploader.model import MIB, Opened, Scope, UploadSpec
 from uploader.multipart import Form
 

@@ -23,7 +23,8 @@ from uploader.backends.whole import (
 )
 from uploader.config import Limits, Settings
 from uploader.errors import SourceError
-from uploader.http import Http, agent, checked_key, constant
+from uploader.headers import agent, checked_key, constant
+from uploader.http import Http
 from uploader.model import Opened, UploadSpec
 from uploader.multipart import Form
 

@@ -18,7 +18,8 @@ from uploader.backends.azure import Azure
 from uploader.backends.openai import OpenAI
 from uploader.config import Limits, Settings, Timeouts
 from uploader.errors import UsageError
-from uploader.http import Headers, Http, agent
+from uploader.headers import Headers, agent
+from uploader.http import Http
 
 OURS = ("accept", "content-type", "user-agent")
 """Headers of the client's that speak of its own requests."""
