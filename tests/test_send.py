@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import AsyncOpenAI
 
 from tests.command import GOAPI_KEY, KEY, LLMPROVIDER_KEY, Command, Done
 from tests.fakes import Told
@@ -1098,3 +1099,32 @@ async def test_again_is_for_what_is_in_doubt(
 
     assert_refused(refused, 2, "not in doubt", "leave out --again")
     assert emulator.account().counts["item_create"] == 1
+
+
+# -- what others see of it ----------------------------------------------------
+
+
+async def test_the_official_client_sees_what_was_attached(
+    settings: Settings, folder: Path, emulator: Emulator
+) -> None:
+    async with Uploader(settings) as uploader:
+        talked = await uploader.upload(
+            folder / "report.pdf", to="conversation:new", prompt="what is it?"
+        )
+        stored = await uploader.upload(folder / "note.txt", to="vector-store:new")
+    assert talked.attached is not None
+    assert stored.attached is not None
+
+    async with AsyncOpenAI(base_url=emulator.url, api_key=KEY) as client:
+        items = await client.conversations.items.list(talked.attached.conversation_id)
+        (message,) = items.data
+        file = await client.vector_stores.files.retrieve(
+            stored.file_id, vector_store_id=stored.attached.conversation_id
+        )
+
+    assert message.type == "message"
+    assert [
+        getattr(part, "file_id", None) or getattr(part, "text", None)
+        for part in message.content
+    ] == ["what is it?", talked.file_id]
+    assert file.status == "completed"

@@ -40,7 +40,7 @@ async def upload_that_hangs(
 
 def lease_expires_at(site: Site) -> float:
     with contextlib.closing(sqlite3.connect(site.command.journal)) as db:
-        ((expires_at,),) = db.execute("SELECT lease_expires_at FROM uploads")
+        ((expires_at,),) = db.execute("SELECT expires_at FROM leases")
     return float(expires_at)
 
 

@@ -140,10 +140,14 @@ async def test_a_stream_of_nothing_but_signs_of_life_is_given_up(
 
     async with serving(alive) as url, asyncio.timeout(10):
         client = http.Http(url, constant({}), timeouts=Timeouts())
-        with pytest.raises(BackendUnavailable, match="no end of the answer"):
+
+        async def listen() -> None:
             async with client.stream("ask", "POST", "responses") as stream:
                 async for _ in stream:
                     pass
+
+        with pytest.raises(BackendUnavailable, match="no end of the answer"):
+            await listen()
         await client.aclose()
 
 

@@ -230,41 +230,76 @@ def test_no_module_imports_what_executes_data() -> None:
 def test_sql_holds_no_values() -> None:
     """What is put into a statement is a constant of the module, never a value."""
     found = []
-    for place, call in calls():
+    for path, tree in modules():
         # The emulator's tables are nobody's data.
-        if place.startswith("emulator") or not isinstance(call.func, ast.Attribute):
+        if path.parts[0] == "emulator":
             continue
-        if call.func.attr not in SQL or not call.args:
-            continue
-        found += [f"{place}: {part}" for part in _variable(call.args[0])]
+        for call in ast.walk(tree):
+            if not isinstance(call, ast.Call) or not call.args:
+                continue
+            if isinstance(call.func, ast.Attribute) and call.func.attr in SQL:
+                where = f"{path}:{call.lineno}"
+                found += [f"{where}: {v}" for v in _values(call.args[0], tree)]
 
     assert found == []
 
 
-def _variable(sql: ast.expr) -> list[str]:
+def _values(sql: ast.expr, tree: ast.Module) -> list[str]:
+    """What is put into *sql* and is no constant."""
     match sql:
         case ast.JoinedStr():
-            values = [
+            parts: list[ast.expr] = [
                 node.value
                 for node in sql.values
                 if isinstance(node, ast.FormattedValue)
             ]
-            return [ast.unparse(v) for v in values if not ast.unparse(v).isupper()]
-        case ast.BinOp():
+        case ast.Call(func=ast.Attribute(value=ast.Name(), attr="format")):
+            parts = [keyword.value for keyword in sql.keywords]
+        case ast.BinOp() | ast.Call(func=ast.Attribute(attr="replace" | "join")):
             return [ast.unparse(sql)]
-        case ast.Call(func=ast.Attribute(attr="format" | "replace" | "join")):
-            return [ast.unparse(sql)]
-    return []
+        case _:
+            parts = []
+    return [ast.unparse(part) for part in parts if not _is_constant(part, tree)]
+
+
+def _is_constant(part: ast.expr, tree: ast.Module) -> bool:
+    match part:
+        case ast.Constant():
+            return True
+        case ast.IfExp():
+            return _is_constant(part.body, tree) and _is_constant(part.orelse, tree)
+        case ast.Name() if part.id.isupper():
+            return True
+        case ast.Name():
+            given = [v for name, v in _assignments(tree) if name == part.id]
+            return bool(given) and all(_is_constant(value, tree) for value in given)
+    return False
+
+
+def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AugAssign):
+            yield ast.unparse(node.target), node.value
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    pairs = zip(target.elts, node.value.elts, strict=True)
+                    yield from ((ast.unparse(name), value) for name, value in pairs)
+                else:
+                    yield ast.unparse(target), node.value
 
 
 def test_no_temporary_file_has_a_name_that_can_be_foreseen() -> None:
     found = []
     for path, tree in modules():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                # Not where it is only spoken of.
-                if re.match(r"/(?:var/)?tmp/\S*$", node.value):
-                    found.append(f"{path}:{node.lineno}: {node.value}")
+            # Not where it is only spoken of.
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and re.match(r"/(?:var/)?tmp/\S*$", node.value)
+            ):
+                found.append(f"{path}:{node.lineno}: {node.value}")
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
                 if re.search(r"\b(?:mktemp|gettempdir|tmpnam|tempnam)$", name):
