@@ -116,7 +116,7 @@ MUTATIONS: Final = (
         "treat 410 at complete as a restart",
         "completion.py",
         [(REFUSED, f"{GONE}{REFUSED}")],
-        (LIFE, CLOCK, KILL),
+        (LIFE, CLOCK),
     ),
     Mutation(
         "find without cursor",

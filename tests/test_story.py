@@ -430,6 +430,34 @@ async def test_a_name_that_is_replaced_on_the_way_is_said_and_the_open_file_sent
     assert await files_at(emulator.url) == {file.file_id: content}
 
 
+async def test_a_file_that_is_complete_is_not_handed_over_for_other_content(
+    settings: Settings, source: Path, emulator: Emulator
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(event: Event) -> None:
+        if isinstance(event, UploadCompleted):
+            raise Died
+
+    before = source.read_bytes()
+    with pytest.raises(Died):
+        async with Uploader(settings, observers=[die]) as uploader:
+            await uploader.upload(source)
+    source.write_bytes(before[::-1])
+
+    with pytest.raises(SourceChanged) as refused:
+        await upload(settings, source)
+
+    async with Uploader(settings) as uploader:
+        (left,) = await uploader.resumable()
+        assert f"resume {left.id}" in str(refused.value.hint)
+        file = await uploader.resume(left.id)
+    assert isinstance(file, UploadedFile)
+    assert await files_at(emulator.url) == {file.file_id: before}
+    assert await upload(settings, source) != file.file_id
+
+
 async def test_complete_is_found_out_without_the_source(
     settings: Settings, source: Path, emulator: Emulator
 ) -> None:

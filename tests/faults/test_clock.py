@@ -182,6 +182,22 @@ async def test_an_expiry_between_complete_and_its_answer_makes_no_second_file(
     assert await site.files() == {file.file_id: site.source.read_bytes()}
 
 
+@pytest.mark.parametrize("lost", ["reset", "status"])
+async def test_a_410_to_a_complete_that_took_effect_makes_no_second_file(
+    site: Site, lost: str
+) -> None:
+    """Some services say of a completed upload, too, that its hour is over."""
+    first = {"kind": "complete", "do": lost, "when": "after", "status": 410}
+    second = {"kind": "complete", "nth": 2, "do": "status", "status": 410}
+    site.emulator.add_entries([first, second])
+
+    file = await site.upload()
+
+    assert site.told.of(UploadRestarted) == []
+    assert site.emulator.account().counts["create"] == 1
+    assert await site.files() == {file.file_id: site.source.read_bytes()}
+
+
 async def stop_halfway(site: Site) -> None:
     site.emulator.add_fault(Fault(kind="part", nth=4, times=9, do="status"))
     with pytest.raises(BackendUnavailable):
