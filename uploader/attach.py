@@ -174,11 +174,10 @@ class Attaching:
                 hint="look there; to send it once more:"
                 f" `uploader resume {self.attachment.id} --again`",
             )
-        asked_at = self.attachment.asked_at
-        assert asked_at is not None
         found = await self._look(
             lambda: self.target.find(message),
-            until=asked_at + self.machine.settings.timeouts.settle,
+            # Not from `asked_at`, by a wall clock which may have been set since.
+            until=self.machine.clock.elapsed() + self.machine.settings.timeouts.settle,
         )
         if found is not None:
             await self._record(found)
@@ -201,7 +200,7 @@ class Attaching:
         try:
             answered = await self._look(
                 lambda: self.target.fetch(response_id),
-                until=clock.wall() + timeouts.answer,
+                until=clock.elapsed() + timeouts.answer,
             )
         except RequestRejected as error:
             await self.machine.journal.fail_attachment(self.hold.lease, str(error))
@@ -218,7 +217,9 @@ class Attaching:
             return await self.target.wait(message, attached) or None
 
         try:
-            is_usable = await self._look(usable, until=clock.wall() + timeouts.usable)
+            is_usable = await self._look(
+                usable, until=clock.elapsed() + timeouts.usable
+            )
         except RequestRejected as error:
             await self.machine.journal.fail_attachment(self.hold.lease, str(error))
             raise
@@ -236,7 +237,7 @@ class Attaching:
         clock, delay = self.machine.clock, FIRST_LOOK
         while True:
             found = await self._ask("look", look)
-            left = until - clock.wall()
+            left = until - clock.elapsed()
             if found is not None or left <= 0:
                 return found
             await clock.sleep(min(delay, left))

@@ -36,7 +36,7 @@ class Completion:
         self.run = run
         self.machine = run.machine
         self._doubt_since: float | None = None
-        """When it was last asked without a clear answer."""
+        """When it was last asked without a clear answer, on the clock's `elapsed`."""
 
     async def begin(self, sent: Mapping[int, SentPart], md5: str | None) -> None:
         """All parts are at the service: ask for the first time."""
@@ -54,7 +54,8 @@ class Completion:
         """An earlier run asked, and nobody heard the answer: ask the same again."""
         intent = self.run.upload.complete_intent
         assert intent is not None
-        self._doubt_since = intent.asked_at
+        # Not `asked_at`: that is by a wall clock which may have been set since.
+        self._doubt_since = self.machine.clock.elapsed()
         await self._ask(intent)
 
     async def accept(self, file: File, evidence: str) -> None:
@@ -78,14 +79,14 @@ class Completion:
         assert file is not None
         if not self.machine.backend.capabilities.knows_files:
             return
-        until = clock.wall() + self.machine.settings.timeouts.settle
+        until = clock.elapsed() + self.machine.settings.timeouts.settle
         while True:
             try:
                 found = await self.run.ask(
                     f"get {file.id}", lambda: self.machine.backend.get_file(file.id)
                 )
             except BackendError as error:
-                left = until - clock.wall()
+                left = until - clock.elapsed()
                 if error.status != 404 or left <= 0:
                     return
             else:
@@ -117,7 +118,7 @@ class Completion:
             number: int, delay: float, error: BackendUnavailable
         ) -> None:
             if error.effect_possible:
-                self._doubt_since = machine.clock.wall()
+                self._doubt_since = machine.clock.elapsed()
             self.run.backed_off("complete", number, delay, error)
 
         try:
@@ -139,7 +140,7 @@ class Completion:
             await self._go_on_without(error)
 
     def _settled_at(self, error: BackendError) -> float:
-        now = self.machine.clock.wall()
+        now = self.machine.clock.elapsed()
         if not recovery.settles(error.status, first=self._doubt_since is None):
             return now
         since = now if self._doubt_since is None else self._doubt_since
@@ -194,7 +195,7 @@ class Completion:
             judgement = await self._judge(error)
             if judgement.verdict is Verdict.PROVEN:
                 return judgement.evidence[0]
-            left = until - clock.wall()
+            left = until - clock.elapsed()
             if left <= 0:
                 break
             await clock.sleep(min(delay, left))

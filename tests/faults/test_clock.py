@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.faults.conftest import PART_SIZE, PARTS, Site
+from tests.mortal import Time
+from uploader import Uploader
 from uploader.clock import SystemClock
+from uploader.config import RetryPolicy, Timeouts
 from uploader.emulator import Fault
 from uploader.errors import BackendUnavailable
 from uploader.events import (
@@ -22,6 +25,7 @@ from uploader.events import (
 
 YEAR = 365 * 86_400.0
 HOUR = 3_600.0
+QUICK = RetryPolicy(backoff_initial=0.001, backoff_max=0.001, max_attempts=4)
 
 
 @dataclass
@@ -196,6 +200,63 @@ async def test_a_410_to_a_complete_that_took_effect_makes_no_second_file(
     assert site.told.of(UploadRestarted) == []
     assert site.emulator.account().counts["create"] == 1
     assert await site.files() == {file.file_id: site.source.read_bytes()}
+
+
+@pytest.mark.parametrize("set_by", [-2 * HOUR, 2 * HOUR, YEAR])
+async def test_a_clock_that_is_set_shortens_no_look_for_a_lost_complete(
+    site: Site, set_by: float
+) -> None:
+    """The file is there and not listed yet, and the intent seems to be old."""
+    site.emulator.switches = site.emulator.switches.with_values(
+        {"file_list_delay": 20.0}
+    )
+    site.emulator.add_fault(Fault(kind="complete", do="reset", when="after", times=4))
+    clock = Time(site.emulator.advance)
+    clock.skew = -set_by
+    slow = {"timeouts": Timeouts(settle=60.0)}
+    with pytest.raises(BackendUnavailable):
+        await site.upload(clock=clock, retry=QUICK, **slow)
+    site.emulator.clear_faults()
+    clock.skew = 0.0
+
+    file = await site.upload(clock=clock, **slow)
+
+    assert site.told.of(UploadRestarted) == []
+    assert site.emulator.account().counts["create"] == 1
+    assert await site.files() == {file.file_id: site.source.read_bytes()}
+
+
+@pytest.mark.parametrize("set_by", [-2 * HOUR, 2 * HOUR, YEAR])
+async def test_a_clock_that_is_set_shortens_no_look_for_a_lost_message(
+    site: Site, set_by: float
+) -> None:
+    site.emulator.switches = site.emulator.switches.with_values({"items_delay": 20.0})
+    clock = Time(site.emulator.advance)
+    clock.skew = -set_by
+    settings = replace(site.settings, timeouts=Timeouts(settle=60.0))
+    site.source = site.source.rename(site.source.with_suffix(".txt"))
+
+    async def send() -> None:
+        async with Uploader(settings, clock=clock) as uploader:
+            await uploader.send([site.source], to=f"conversation:{place}", prompt="?")
+
+    async with Uploader(settings, clock=clock) as uploader:
+        await uploader.ask("conversation:new", "hello")
+        (opening,) = await uploader.attachments()
+    assert opening.attached is not None
+    place = opening.attached.conversation_id
+    lost = {"kind": "item_create", "do": "status", "status": 500, "when": "after"}
+    # Nobody can look either, so this run ends without knowing.
+    unseen = {"kind": "item_list", "nth": 2, "times": 9, "do": "status", "status": 500}
+    site.emulator.add_entries([lost, unseen])
+    with pytest.raises(BackendUnavailable):
+        await send()
+    site.emulator.clear_faults()
+    clock.skew = 0.0
+
+    await send()
+
+    assert site.emulator.account().counts["item_create"] == 2
 
 
 async def stop_halfway(site: Site) -> None:
