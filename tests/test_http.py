@@ -88,6 +88,64 @@ async def test_the_query_and_the_key_arrive() -> None:
     assert seen[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
+async def test_a_proxy_of_the_environment_gets_the_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    async def proxy(request: web.Request) -> web.Response:
+        seen.append((str(request.url), request.headers["Proxy-Authorization"]))
+        return web.json_response({})
+
+    async with serving(proxy) as url:
+        monkeypatch.setenv("HTTP_PROXY", url.replace("//", "//user:word@"))
+        monkeypatch.setenv("http_proxy", url.replace("//", "//user:word@"))
+        await post("http://service.invalid/v1")
+
+    assert seen == [("http://service.invalid/v1/uploads", "Basic dXNlcjp3b3Jk")]
+
+
+async def test_a_host_that_needs_no_proxy_is_asked_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    async with serving(yes) as url:
+        answer = await post(url)
+
+    assert answer.status == 200
+
+
+async def test_a_proxy_of_another_kind_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://user:word@127.0.0.1:1080")
+
+    with pytest.raises(UsageError, match="HTTP_PROXY is 'socks5://") as caught:
+        await post("http://service.invalid/v1")
+
+    assert "word" not in str(caught.value)
+
+
+async def test_passwords_of_a_netrc_file_are_not_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password word\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    seen = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.headers["Authorization"])
+        return web.json_response({})
+
+    async with serving(handler) as url:
+        await post(url)
+
+    assert seen == [f"Bearer {KEY}"]
+
+
 async def test_the_headers_are_asked_for_before_every_request() -> None:
     keys = iter(["first", "second"])
     seen = []

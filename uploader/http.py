@@ -21,6 +21,7 @@ from contextlib import (
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -214,7 +215,7 @@ class Http:
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                trust_env=True,
+                proxy=proxy_for(self.base_url),
                 auto_decompress=True,
                 timeout=aiohttp.ClientTimeout(
                     total=None,
@@ -359,6 +360,29 @@ def parse_url(text: str) -> URL:
             hint=hint,
         )
     return url
+
+
+def proxy_for(url: URL) -> URL | None:
+    """The proxy that the environment names for *url*.  Raises `UsageError`.
+
+    Asked once: aiohttp's `trust_env` asks in two threads before each request, and
+    would send passwords of a netrc file, too.
+    """
+    named = getproxies().get(url.scheme)
+    if not named or proxy_bypass(url.authority):
+        return None
+    variable = f"{url.scheme.upper()}_PROXY"
+    hint = f"set {variable} to http://host:port, or NO_PROXY={url.host}"
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+        valid = proxy.scheme in ("http", "https") and bool(proxy.host)
+    except ValueError:
+        valid = False
+    if not valid:
+        # What stands before an @ may be a password.
+        shown = re.sub(r"//.*@", "//***@", named)
+        raise UsageError(f"{variable} is {shown!r}: no proxy of HTTP", hint=hint)
+    return proxy
 
 
 async def _read(response: aiohttp.ClientResponse, operation: str) -> bytes:

@@ -129,6 +129,11 @@ class Retry:
         The last failure is raised as itself.
         """
         asking = _Asking(self, request, on_backoff, Patience(self.policy, deadline))
+        try:
+            return await asking.attempt()
+        except BackendUnavailable as error:
+            # Most requests never come here, and tenacity costs half of what one does.
+            asking.failed = error
         # A fresh loop for each request: AsyncRetrying keeps the current attempt on
         # itself, so two requests in one would see each other's failures.
         loop = AsyncRetrying(
@@ -139,7 +144,7 @@ class Retry:
             sleep=self.clock.sleep,
             reraise=True,
         )
-        return await loop(asking.attempt)
+        return await loop(asking.attempt_again)
 
 
 @dataclass(slots=True)
@@ -150,6 +155,14 @@ class _Asking(Generic[T]):
     request: Callable[[], Awaitable[T]]
     on_backoff: OnBackoff
     patience: Patience
+    failed: BackendUnavailable | None = None
+    """What the attempt before the loop came to."""
+
+    async def attempt_again(self) -> T:
+        if self.failed is None:
+            return await self.attempt()
+        error, self.failed = self.failed, None
+        raise error
 
     async def attempt(self) -> T:
         pace, clock, quiet = self.retry.pace, self.retry.clock, self.retry.quiet
