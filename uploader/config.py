@@ -6,23 +6,18 @@ Sizes are bytes, times are seconds.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from decimal import Decimal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast, get_type_hints
+from typing import Any, Final, Literal
 
-import msgspec
 import platformdirs
 
 from uploader.errors import UsageError
 from uploader.model import GIB, KIB, MIB
+from uploader.spelling import Given, Spelling, names_of, read_file
 
-T = TypeVar("T")
 Md5 = Literal["hex", "base64", "off"]
 
 LEAST_LIMIT: Final = 64 * KIB
@@ -225,39 +220,8 @@ class Settings:
         return build(gather(file, profile, environ, overrides))
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value as it was found, and where: a variable, or a file and line."""
-
-    value: Any = field(repr=False)
-    origin: str
-
-
 def default_file() -> Path:
     return platformdirs.user_config_path("uploader") / "uploader.toml"
-
-
-def parse_size(text: str) -> int:
-    """Bytes from `8MiB`, `64MB`, `512k` or a plain number.  Raises `ValueError`."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?)\s*", text, re.I)
-    if match is None:
-        raise ValueError(f"{text!r} is no size; write 8MiB, 64MB or a number of bytes")
-    number, prefix, binary, _ = match.groups()
-    if binary and not prefix:
-        raise ValueError(f"{text!r} is no size; write 8MiB, 64MB or a number of bytes")
-    unit: int = (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " ")
-    return int(Decimal(number) * unit)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from `90`, `45m`, `12h` or `7d`.  Raises `ValueError`."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text, re.I)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration; write 90, 45m, 12h or 7d")
-    number, unit = match.groups()
-    return (
-        float(number) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[unit.lower()]
-    )
 
 
 def gather(
@@ -271,7 +235,7 @@ def gather(
     shared: dict[str, Given] = {}
     profiles: dict[str, dict[str, Given]] = {}
     if path is not None or default_file().exists():
-        shared, profiles = _from_file(path or default_file())
+        shared, profiles = read_file(path or default_file(), NAMES, elsewhere=ELSEWHERE)
     variables = {
         name: Given(value, variable)
         for variable, name in ENVIRONMENT.items()
@@ -296,116 +260,16 @@ def gather(
 
 def build(given: Mapping[str, Given]) -> Settings:
     """Settings from values as they were found."""
-    return _build(Settings, given, prefix="")
+    return SPELLING.build(Settings, given)
 
 
-def _build(kind: type[T], given: Mapping[str, Given], prefix: str) -> T:
-    hints = get_type_hints(kind)
-    values = {}
-    for item in fields(cast("Any", kind)):
-        name = prefix + item.name
-        if is_dataclass(hints[item.name]):
-            values[item.name] = _build(hints[item.name], given, f"{name}.")
-        elif name in given:
-            values[item.name] = _value(name, given[name], hints[item.name])
-    try:
-        return kind(**values)
-    except ValueError as error:
-        culprit = given.get(prefix + str(error).split()[0])
-        where = f"{culprit.origin}: " if culprit else ""
-        raise UsageError(f"{where}{error}", hint="correct that setting") from None
-
-
-def _value(name: str, given: Given, kind: Any) -> Any:
-    value = given.value
-    try:
-        if isinstance(value, str) and name in SIZES:
-            value = parse_size(value)
-        elif isinstance(value, str) and name in DURATIONS:
-            value = parse_duration(value)
-        return msgspec.convert(value, kind, strict=False, dec_hook=_path)
-    except ValueError as error:
-        fact = "what is given" if name in SECRETS else repr(given.value)
-        raise UsageError(
-            f"{given.origin}: {fact} is no {name}: {error}", hint="correct that setting"
-        ) from None
-
-
-def _path(kind: type[Any], value: Any) -> Any:
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value).expanduser()
-    raise ValueError(f"expected a {kind.__name__}")
-
-
-def _from_file(path: Path) -> tuple[dict[str, Given], dict[str, dict[str, Given]]]:
-    """The settings of a file: those for all, and those of each profile."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror}", hint="name a settings file that can be read"
-        ) from None
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}", hint="settings are TOML") from None
-    profiles = tables.pop("profiles", {})
-    for name in ELSEWHERE:
-        tables.pop(name, None)
-    return _known(tables, "", text, path), {
-        name: _known(table, f"profiles.{name}.", text, path)
-        for name, table in profiles.items()
-    }
-
-
-def _known(
-    table: Mapping[str, Any], prefix: str, text: str, path: Path
-) -> dict[str, Given]:
-    given = {}
-    for name, value in _flat(table):
-        origin = f"{path}, line {_line_of(prefix + name, text)}"
-        if name not in NAMES:
-            close = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"did you mean {close[0]}?" if close else "README lists the settings"
-            raise UsageError(f"{origin}: there is no setting {name}", hint=hint)
-        given[name] = Given(value, origin)
-    return given
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _line_of(name: str, text: str) -> int:
-    """The line that sets *name*; TOML readers do not tell."""
-    *tables, key = name.split(".")
-    within = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line):
-            within = header[1]
-        elif within == ".".join(tables) and re.match(rf"\s*\"?{key}\"?\s*=", line):
-            return number
-    return 1
-
-
-def _names(kind: type[Any], prefix: str = "") -> Iterator[str]:
-    hints = get_type_hints(kind)
-    for item in fields(kind):
-        if is_dataclass(nested := hints[item.name]):
-            yield from _names(cast("type[Any]", nested), f"{prefix}{item.name}.")
-        else:
-            yield prefix + item.name
-
-
-NAMES: Final = tuple(_names(Settings))
+NAMES: Final = tuple(names_of(Settings))
 SIZES: Final = ("part_size", "limit_rate")
 DURATIONS: Final = tuple(
     name for name in NAMES if name == "keep_finished" or name.startswith("timeouts.")
 )
 SECRETS: Final = tuple(name for name in NAMES if name.endswith(("api_key", "ad_token")))
+SPELLING: Final = Spelling(sizes=SIZES, durations=DURATIONS, secrets=SECRETS)
 ELSEWHERE: Final = ("daemon", "notify", "rules")
 """Tables of the same file that are no settings; the daemon reads them."""
 

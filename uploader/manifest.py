@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from uploader.config import parse_duration
 from uploader.errors import UsageError
 from uploader.intake import Item
+from uploader.spelling import parse_duration
 
 FINDINGS: Final = 5
 """After so many bad lines nobody reads on."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from uploader.answer import printable
-from uploader.config import NAMES, SECRETS, Given, Settings
+from uploader.config import NAMES, SECRETS, Settings
 from uploader.model import (
     Attachment,
     Batch,
@@ -19,6 +19,7 @@ from uploader.model import (
     Receipt,
     Upload,
 )
+from uploader.spelling import Given
 
 if TYPE_CHECKING:
     # It brings the whole machine, and most commands need only lines.

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from uploader.config import Settings, parse_duration, parse_size
+from uploader.config import Settings
 from uploader.errors import UsageError
+from uploader.spelling import parse_duration, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 

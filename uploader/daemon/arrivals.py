@@ -134,6 +134,20 @@ def arrival_id(path: Path) -> ArrivalId:
     return ArrivalId(hashlib.blake2s(os.fsencode(path), digest_size=6).hexdigest())
 
 
+def new_arrival(
+    path: Path, rule: Rule, service: str, fingerprint: Fingerprint, clock: Clock
+) -> Arrival:
+    return Arrival(
+        id=arrival_id(path),
+        path=path,
+        rule=rule,
+        service=service,
+        size=fingerprint.size,
+        fingerprint=fingerprint,
+        arrived_at=clock.wall(),
+    )
+
+
 def printable_name(name: str) -> str:
     """Without surrogates, which JSON cannot hold."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,56 +1,37 @@
-"""Who is carried next, and what becomes of each: done, later, or quarantine."""
+"""Files at work, a few at a time, and what becomes of each: done, later, quarantine."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from uploader import preflight
-from uploader.carrier import Wish
 from uploader.clock import Clock
 from uploader.daemon import afterwards
-from uploader.daemon.arrivals import Arrival, Arrivals, Stage, arrival_id
-from uploader.daemon.folders import is_straight, look_at
+from uploader.daemon.arrivals import Arrival, Arrivals, Stage, new_arrival
+from uploader.daemon.courier import Courier
+from uploader.daemon.folders import look_at
 from uploader.daemon.metrics import Metrics
 from uploader.daemon.notifying import Notifier
-from uploader.daemon.rules import Orders, Rule
-from uploader.daemon.verdicts import PAUSE, Verdict, away_for, judge
-from uploader.engine import Uploader
-from uploader.errors import (
-    CredentialsRefused,
-    JournalError,
-    SourceError,
-    UploaderError,
-    UsageError,
-)
-from uploader.model import Fingerprint, Upload, UploadedFile, UploadState
+from uploader.daemon.rules import Rule
+from uploader.daemon.turns import Turns
+from uploader.daemon.verdicts import Verdict, judge
+from uploader.errors import SourceError, UploaderError, UsageError
+from uploader.model import Upload, UploadState
 
 logger = logging.getLogger("uploader")
-
-AGAIN: Final = 5.0
-LONGEST_AGAIN: Final = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Why nothing goes to a service, and until when on the wall; None: until told."""
-
-    reason: str
-    until: float | None = None
 
 
 @dataclass(slots=True)
 class Desk:
     """Works on arrivals, a few at a time."""
 
-    uploader: Uploader
-    orders: Orders
+    courier: Courier
+    turns: Turns
     arrivals: Arrivals
     metrics: Metrics
     notifier: Notifier
@@ -58,23 +39,13 @@ class Desk:
     wake: Callable[[], None]
     forget: Callable[[Path], None]
     """The path may be taken again."""
-    pauses: dict[str, Pause]
-    tasks: dict[str, asyncio.Task[None]]
-    failures: dict[str, int]
-    """How often a service was away in a row."""
-    is_paused: bool = False
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     failed: int = 0
 
-    def paused_services(self) -> dict[str, bool]:
-        services = {arrival.service for arrival in self.arrivals} | set(self.pauses)
-        return {name: self.is_paused or name in self.pauses for name in services}
-
-    # -- who is next ------------------------------------------------------------
-
-    def fill(self, group: asyncio.TaskGroup) -> None:
+    def fill(self, group: asyncio.TaskGroup, *, at_once: int) -> None:
         """Start as many as may be in progress."""
-        while len(self.tasks) < self.orders.ways.at_once:
-            arrival = self.pick(now=self.clock.wall())
+        while len(self.tasks) < at_once:
+            arrival = self.turns.pick(now=self.clock.wall())
             if arrival is None:
                 return
             arrival.stage = Stage.SENDING
@@ -82,147 +53,24 @@ class Desk:
             self.tasks[arrival.id] = task
             task.add_done_callback(partial(self._ended, arrival.id))
 
-    def pick(self, *, now: float) -> Arrival | None:
-        """By priority, then arrival; not of a service that is paused.
-
-        Of files that may be the same under `reuse` one goes at a time, so that the
-        second one finds the first.
-        """
-        if self.is_paused:
-            return None
-        for name, pause in list(self.pauses.items()):
-            if pause.until is not None and pause.until <= now:
-                del self.pauses[name]
-        sending = {
-            (arrival.service, arrival.size)
-            for arrival in self.arrivals.within(Stage.SENDING)
-        }
-        waiting = [
-            arrival
-            for arrival in self.arrivals.within(Stage.QUEUED)
-            if arrival.not_before <= now
-            and arrival.service not in self.pauses
-            and not (_reuses(arrival) and (arrival.service, arrival.size) in sending)
-        ]
-        return min(waiting, key=_turn, default=None)
-
-    def next_at(self) -> float | None:
-        """When, on the wall, something that waits may be started."""
-        waiting = self.arrivals.within(Stage.QUEUED)
-        moments = [arrival.not_before for arrival in waiting if arrival.not_before]
-        if waiting:
-            moments += [p.until for p in self.pauses.values() if p.until is not None]
-        return min(moments, default=None)
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.tasks and not self.arrivals.within(Stage.QUEUED)
-
     def _ended(self, id_: str, _: asyncio.Task[None]) -> None:
         self.tasks.pop(id_, None)
         self.wake()
-
-    # -- one file ---------------------------------------------------------------
 
     async def _carry(self, arrival: Arrival) -> None:
         arrival.tries += 1
         arrival.waiting_for = None
         try:
-            if not await self._upload(arrival):
+            if not await self.courier.carry(arrival):
+                self.arrivals.drop(arrival)
                 return
         except UploaderError as error:
             await self._stopped_by(arrival, error)
-        except OSError as error:
-            # A disk that is full, a folder that is away: nothing of the file's.
-            await self._stopped_by(arrival, _local(error))
         else:
-            self.failures.pop(arrival.service, None)
+            self.turns.answered(arrival.service)
             arrival.sent = arrival.size
             self.arrivals.finish(arrival, Stage.DONE)
             self.metrics.ended(arrival, "done")
-
-    async def _upload(self, arrival: Arrival) -> bool:
-        """Whether there was something to do."""
-
-        async def hand_over(files: Sequence[UploadedFile]) -> None:
-            for file in files:
-                await self._arrived(arrival, file)
-
-        if arrival.resume is not None:
-            if not await self._is_unfinished(arrival.resume):
-                self.arrivals.drop(arrival)
-                return False
-            await self.uploader.resume(arrival.resume, hand_over=hand_over)
-            return True
-        rule = arrival.rule
-        assert rule is not None
-        fingerprint = look_at(arrival.path)
-        if fingerprint is None:
-            raise SourceError(f"no such file: {arrival.path}")
-        if not is_straight(arrival.path):
-            raise SourceError(f"{arrival.path} leads through a symlink")
-        arrival.fingerprint = fingerprint
-        try:
-            await self.uploader.connect(arrival.service)
-        except UsageError as error:
-            # Not of this file: no file could go there.
-            raise CredentialsRefused(str(error), hint=error.hint) from None
-        if rule.preflight:
-            await preflight.check(arrival.path, purpose=rule.purpose)
-        await self.uploader.entrust(
-            arrival.path,
-            wish_of(rule),
-            hand_over=hand_over,
-            backend=rule.backend,
-            prompt=rule.prompt,
-            model=rule.model,
-        )
-        return True
-
-    async def _arrived(self, arrival: Arrival, file: UploadedFile) -> None:
-        """The file is at the service: its receipt, then what the rule says.
-
-        Whatever fails here leaves the upload undelivered, so that it comes again.
-        """
-        path = file.receipt.path
-        arrival.file_id = file.file_id
-        rule, fingerprint = arrival.rule, arrival.fingerprint
-        if path != arrival.path:
-            # One of several of a message that somebody began by hand.
-            rule, other = self.orders.rule_of(path), look_at(path)
-            if other is None:
-                return
-            fingerprint = other
-        if rule is not None:
-            try:
-                await asyncio.to_thread(
-                    afterwards.write_receipt, rule, path, fingerprint, file
-                )
-                left = await afterwards.settle(rule, path, fingerprint, file)
-            except OSError as error:
-                raise _local(error) from error
-            if left is not None:
-                logger.warning("%s is left where it is: %s", path, left)
-        self.notifier.put(
-            {
-                "v": 1,
-                "event": "done",
-                "rule": arrival.rule_name,
-                "path": str(path),
-                "file_id": file.file_id,
-                "receipt": file.receipt,
-            }
-        )
-
-    async def _is_unfinished(self, name: str) -> bool:
-        try:
-            return (await self.uploader.find(name)).is_unfinished
-        except UsageError:
-            pass
-        try:
-            return (await self.uploader.find_attachment(name)).is_unfinished
-        except UsageError:
-            return False
 
     # -- what went wrong --------------------------------------------------------
 
@@ -230,7 +78,7 @@ class Desk:
         """Do what the failure means, and say it."""
         logger.warning("%s: %s", arrival.path, error)
         arrival.error, arrival.hint = str(error), error.hint
-        upload = await self._recorded(arrival)
+        upload = await self.courier.recorded(arrival)
         if upload is not None and upload.state is UploadState.CANCELLED:
             await self._put_away(arrival, error, Stage.CANCELLED)
             return
@@ -240,36 +88,23 @@ class Desk:
         verdict = judge(error, tries=arrival.tries)
         match verdict:
             case Verdict.QUARANTINE:
-                await self._give_up(arrival)
+                await self.courier.give_up(arrival)
                 await self._put_away(arrival, error, Stage.FAILED)
             case Verdict.ANEW:
-                await self._give_up(arrival)
+                await self.courier.give_up(arrival)
                 self.arrivals.drop(arrival)
                 self.forget(arrival.path)
             case Verdict.PAUSE:
-                until = self.clock.wall() + PAUSE
-                self._pause(arrival, Pause(str(error), until))
+                self.turns.refused(arrival, str(error))
             case Verdict.LATER:
-                count = self.failures.get(arrival.service, 0) + 1
-                self.failures[arrival.service] = count
-                until = self.clock.wall() + away_for(count)
-                self._pause(arrival, Pause(str(error), until))
+                self.turns.away(arrival, str(error))
             case Verdict.AGAIN:
-                self._again(arrival)
+                self.turns.again(arrival)
             case Verdict.ASK:
                 self.arrivals.finish(arrival, Stage.DOUBTFUL)
                 self._tell_failed(arrival)
             case Verdict.STOPPED:
                 arrival.stage = Stage.QUEUED
-
-    async def _recorded(self, arrival: Arrival) -> Upload | None:
-        name = arrival.upload or arrival.resume
-        if name is None:
-            return None
-        try:
-            return await self.uploader.find(name)
-        except UsageError:
-            return None
 
     async def _is_gone(self, arrival: Arrival, upload: Upload | None) -> bool:
         """The file was removed by somebody; its folder is there, on the same disk."""
@@ -283,34 +118,12 @@ class Desk:
         if folder is None or folder.st_dev != arrival.fingerprint.device:
             arrival.waiting_for = "its folder is away"
             arrival.resume = upload.id if upload and upload.is_unfinished else None
-            self._again(arrival)
+            self.turns.again(arrival)
             return True
         logger.warning("%s was removed by somebody", arrival.path)
-        await self._give_up(arrival)
+        await self.courier.give_up(arrival)
         self.arrivals.drop(arrival)
         return True
-
-    def _again(self, arrival: Arrival) -> None:
-        arrival.stage = Stage.QUEUED
-        wait = min(AGAIN * 2 ** min(arrival.tries - 1, 16), LONGEST_AGAIN)
-        arrival.not_before = self.clock.wall() + wait
-
-    def _pause(self, arrival: Arrival, pause: Pause) -> None:
-        arrival.stage = Stage.QUEUED
-        known = self.pauses.get(arrival.service)
-        if known is None or known.until is not None:
-            self.pauses[arrival.service] = pause
-            logger.warning("%s is paused: %s", arrival.service, pause.reason)
-
-    async def _give_up(self, arrival: Arrival) -> None:
-        """Cancel what was sent of it, as far as that is possible."""
-        name = arrival.upload or arrival.resume
-        arrival.resume = None
-        if name is not None:
-            try:
-                await self.uploader.cancel(name)
-            except UploaderError as error:
-                logger.info("%s of %s is left: %s", name, arrival.path, error)
 
     async def _put_away(
         self, arrival: Arrival, error: UploaderError, stage: Stage
@@ -375,7 +188,7 @@ class Desk:
         await self._halt(arrival)
         if arrival.is_finished:
             return
-        await self._give_up(arrival)
+        await self.courier.give_up(arrival)
         error = SourceError("cancelled on request", hint="restart brings it back")
         arrival.error, arrival.hint = str(error), error.hint
         await self._put_away(arrival, error, Stage.CANCELLED)
@@ -386,7 +199,7 @@ class Desk:
             raise UsageError(f"{arrival.path.name} is {arrival.stage}")
         if not arrival.is_finished:
             await self._halt(arrival)
-            await self._give_up(arrival)
+            await self.courier.give_up(arrival)
         elif arrival.quarantined is not None and not await asyncio.to_thread(
             afterwards.take_back, arrival.quarantined, arrival.path
         ):
@@ -407,31 +220,22 @@ class Desk:
         return arrival
 
     async def pause_service(self, name: str) -> None:
-        self.pauses[name] = Pause("paused by a person")
+        self.turns.pause(name)
         for arrival in self.arrivals.within(Stage.SENDING):
             if arrival.service == name:
                 await self._halt(arrival)
 
     def resume_service(self, name: str) -> None:
-        self.pauses.pop(name, None)
-        self.failures.pop(name, None)
+        self.turns.resume(name)
         self.wake()
 
-    def resume_paused_services(self) -> None:
-        """Ask those again that refused or were away; what people paused stays so."""
-        for name, pause in list(self.pauses.items()):
-            if pause.until is not None:
-                self.resume_service(name)
-
     async def pause_all(self) -> None:
-        self.is_paused = True
+        self.turns.is_paused = True
         for arrival in self.arrivals.within(Stage.SENDING):
             await self._halt(arrival)
 
     def resume_all(self) -> None:
-        self.is_paused = False
-        self.pauses.clear()
-        self.failures.clear()
+        self.turns.resume_all()
         self.wake()
 
     async def _halt(self, arrival: Arrival) -> None:
@@ -444,46 +248,6 @@ class Desk:
         arrival.moving.clear()
         if arrival.stage is Stage.SENDING:
             arrival.stage = Stage.QUEUED
-            upload = await self._recorded(arrival)
+            upload = await self.courier.recorded(arrival)
             if upload is not None and upload.is_unfinished:
                 arrival.resume = upload.id
-
-
-def new_arrival(
-    path: Path, rule: Rule, service: str, fingerprint: Fingerprint, clock: Clock
-) -> Arrival:
-    return Arrival(
-        id=arrival_id(path),
-        path=path,
-        rule=rule,
-        service=service,
-        size=fingerprint.size,
-        fingerprint=fingerprint,
-        arrived_at=clock.wall(),
-    )
-
-
-def wish_of(rule: Rule) -> Wish:
-    expires_after = rule.expires_after
-    return Wish(
-        purpose=rule.purpose,
-        expires_after=None if expires_after is None else int(expires_after),
-        target=rule.to,
-        follow_links=False,
-        reuse=rule.reuse,
-    )
-
-
-def _reuses(arrival: Arrival) -> bool:
-    return arrival.rule is not None and arrival.rule.reuse
-
-
-def _turn(arrival: Arrival) -> tuple[bool, int, float]:
-    # What an earlier run began may be about to expire.
-    return (arrival.resume is None, -arrival.priority, arrival.arrived_at)
-
-
-def _local(error: OSError) -> UploaderError:
-    what = error.filename or "the receipt"
-    hint = "make room; it goes on by itself" if error.errno == errno.ENOSPC else None
-    return JournalError(f"{what}: {error.strerror or error}", hint=hint)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from uploader.clock import Clock
 from uploader.daemon import afterwards
-from uploader.daemon.arrivals import Arrivals, Stage
-from uploader.daemon.desk import new_arrival
+from uploader.daemon.arrivals import Arrivals, Stage, new_arrival
 from uploader.daemon.folders import Found, has_writer, scan
 from uploader.daemon.ripeness import Growth
 from uploader.daemon.rules import Orders, Rule

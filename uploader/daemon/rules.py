@@ -18,9 +18,10 @@ from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 import msgspec
 
-from uploader.config import Settings, parse_duration
+from uploader.config import Settings
 from uploader.daemon.address import parse_address
 from uploader.errors import UsageError
+from uploader.spelling import parse_duration
 from uploader.targets import open_target
 
 T = TypeVar("T")

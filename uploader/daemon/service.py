@@ -15,11 +15,13 @@ from uploader.clock import SystemClock
 from uploader.config import Settings
 from uploader.daemon import aside, systemd
 from uploader.daemon.arrivals import Arrival, Arrivals, arrival_id
+from uploader.daemon.courier import Courier
 from uploader.daemon.desk import Desk
 from uploader.daemon.lookout import Lookout
 from uploader.daemon.metrics import Metrics
 from uploader.daemon.notifying import Notifier
 from uploader.daemon.rules import Orders, Rule, Ways, read_orders
+from uploader.daemon.turns import Turns
 from uploader.daemon.watching import watch
 from uploader.daemon.web import Door
 from uploader.engine import Uploader
@@ -63,7 +65,7 @@ class Daemon:
         self._clock = SystemClock()
         self.arrivals = Arrivals(self._clock)
         self.metrics = Metrics(
-            self.arrivals, self._clock, lambda: self.desk.paused_services()
+            self.arrivals, self._clock, lambda: self.desk.turns.paused_services()
         )
         self.desk: Desk
         self.lookout = Lookout(
@@ -112,17 +114,14 @@ class Daemon:
 
     def _desk(self, uploader: Uploader) -> Desk:
         return Desk(
-            uploader=uploader,
-            orders=self.orders,
+            courier=Courier(uploader, self.orders, self._notifier),
+            turns=Turns(self.arrivals, self._clock),
             arrivals=self.arrivals,
             metrics=self.metrics,
             notifier=self._notifier,
             clock=self._clock,
             wake=self._news.set,
             forget=self.lookout.forget,
-            pauses={},
-            tasks={},
-            failures={},
         )
 
     # -- what the page and the API ask ----------------------------------------------
@@ -137,7 +136,7 @@ class Daemon:
 
     def set_rate(self, rate: int | None) -> None:
         """Bytes per second over all uploads.  Raises `ValueError`."""
-        self.desk.uploader.limit_rate(rate)
+        self.desk.courier.uploader.limit_rate(rate)
         self._limit_rate = rate
 
     def services(self) -> set[str]:
@@ -164,7 +163,7 @@ class Daemon:
                 wait = await self.lookout.look()
                 self.metrics.scans.inc()
                 look_at = now + (self.orders.ways.rescan if wait is None else wait)
-            self.desk.fill(group)
+            self.desk.fill(group, at_once=self.orders.ways.at_once)
             if self._once and self._is_through(now - began):
                 return
             await self._news_within(max(0.05, look_at - self._clock.elapsed()))
@@ -175,10 +174,10 @@ class Daemon:
         if self.lookout.is_growing and seconds < ONCE_PATIENCE:
             return False
         now = self._clock.wall()
-        return self.desk.pick(now=now) is None
+        return self.desk.turns.pick(now=now) is None
 
     async def _news_within(self, seconds: float) -> None:
-        at = self.desk.next_at()
+        at = self.desk.turns.next_at()
         if at is not None:
             seconds = min(seconds, max(0.05, at - self._clock.wall()))
         with contextlib.suppress(TimeoutError):
@@ -318,9 +317,9 @@ class Daemon:
             systemd.notify(READY=1)
             return
         self.metrics.reloads.labels("done").inc()
-        self.orders = self.desk.orders = self.lookout.orders = orders
+        self.orders = self.desk.courier.orders = self.lookout.orders = orders
         self._notifier.notify = orders.notify
-        self.desk.resume_paused_services()
+        self.desk.turns.ask_again()
         if not self._once:
             self._watch(self._group)
         self.changed()

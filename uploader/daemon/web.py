@@ -203,7 +203,7 @@ class Door:
         return answer
 
     async def _state(self, _: web.Request) -> web.Response:
-        daemon, desk = self._daemon, self._daemon.desk
+        daemon, turns = self._daemon, self._daemon.desk.turns
         counts = Counter(arrival.stage for arrival in daemon.arrivals)
         waiting = [each for each in daemon.arrivals if each.stage not in FINISHED]
         uploads: list[Arrival] = []
@@ -213,10 +213,10 @@ class Door:
         return _json(
             {
                 "now": daemon.now,
-                "paused": desk.is_paused,
+                "paused": turns.is_paused,
                 "pauses": {
                     name: {"reason": pause.reason, "until": pause.until}
-                    for name, pause in desk.pauses.items()
+                    for name, pause in turns.pauses.items()
                 },
                 "rules": [rule.name for rule in daemon.orders.rules],
                 "rates": daemon.arrivals.rates,
