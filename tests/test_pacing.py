@@ -1,5 +1,6 @@
 import pytest
 
+from uploader.model import KIB, MIB
 from uploader.pacing import (
     MOST_OPEN,
     WINDOW,
@@ -151,9 +152,15 @@ def test_a_limit_can_be_changed_and_lifted_while_somebody_waits() -> None:
 
 
 def test_under_a_limit_only_so_many_parts_run_that_each_keeps_moving() -> None:
-    assert Allowance().parts(1000) is None
-    assert Allowance(1000).parts(1000) == 10
-    assert Allowance(10).parts(1000) == 1
+    assert Allowance().parts is None
+    assert Allowance(100 * KIB).parts == 10
+    assert Allowance(KIB).parts == 1
+    assert Allowance(20 * MIB).parts == 100
+
+
+def test_under_a_limit_a_part_sends_no_burst() -> None:
+    assert Allowance(100 * KIB).ration == 100 * KIB
+    assert Allowance(1000 * MIB).ration < Allowance().ration
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from uploader.body import CHUNK, SourceBody, read_chunk
+from uploader.backend import TURN
+from uploader.body import CHUNK, SourceBody
 from uploader.digest import new_digest
 from uploader.errors import SourceChanged, SourceError, UsageError
 from uploader.model import MIB, Part, PartId, Plan, SentPart
@@ -22,8 +23,8 @@ CONTENT = random.Random(7).randbytes(2 * CHUNK + CHUNK // 2 + 1)
 WHOLE = Part(number=1, offset=0, size=len(CONTENT))
 
 
-async def ignore(_: int) -> None:
-    pass
+async def ignore(_: int) -> int:
+    return MIB
 
 
 async def read(body: SourceBody) -> bytes:
@@ -208,24 +209,44 @@ async def test_others_get_their_turn_while_all_comes_from_the_page_cache(
     assert turns >= 4
 
 
-async def test_half_a_chunk_from_the_page_cache_is_half_a_chunk(path: Path) -> None:
-    with path.open("rb") as file:
-        end = await read_chunk(file.fileno(), CHUNK, len(CONTENT) - 10)
-        nothing = await read_chunk(file.fileno(), CHUNK, len(CONTENT))
-
-    assert bytes(end) == CONTENT[-10:]
-    assert nothing == b""
-
-
-async def test_progress_is_told_before_each_chunk_and_after_the_last(
+async def test_it_asks_before_the_first_chunk_for_each_ration_and_after_the_last(
     source: Source,
 ) -> None:
     told = []
 
-    async def on_chunk(count: int) -> None:
+    async def grant(count: int) -> int:
         told.append(count)
+        return CHUNK
 
-    await read(source.body(WHOLE, None, on_chunk))
+    await read(source.body(WHOLE, None, grant))
+
+    assert told == [0, CHUNK, 2 * CHUNK, len(CONTENT)]
+
+
+async def test_no_more_is_handed_out_than_was_granted(source: Source) -> None:
+    async def grant(_: int) -> int:
+        return 1000
+
+    sizes = [len(chunk) async for chunk in source.body(WHOLE, None, grant).chunks()]
+
+    assert max(sizes) == 1000
+    assert sum(sizes) == len(CONTENT)
+
+
+async def test_it_asks_again_when_its_turn_is_over(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    async def grant(count: int) -> int:
+        told.append(count)
+        return MIB
+
+    now = 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    async for _ in source.body(WHOLE, None, grant).chunks():
+        # Whoever sends is slow.
+        now += TURN
 
     assert told == [0, CHUNK, 2 * CHUNK, len(CONTENT)]
 
@@ -233,9 +254,10 @@ async def test_progress_is_told_before_each_chunk_and_after_the_last(
 async def test_what_raises_before_a_chunk_keeps_it_from_being_handed_out(
     source: Source,
 ) -> None:
-    async def lost(count: int) -> None:
+    async def lost(count: int) -> int:
         if count:
             raise KeyError(count)
+        return CHUNK
 
     chunks = source.body(WHOLE, None, lost).chunks()
     assert len(await anext(chunks)) == CHUNK
@@ -372,9 +394,10 @@ async def test_a_file_that_becomes_shorter_while_it_is_read_has_changed(
     if not cached:
         monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
 
-    async def cut(count: int) -> None:
+    async def cut(count: int) -> int:
         if count:
             os.truncate(path, CHUNK)
+        return CHUNK
 
     with pytest.raises(SourceChanged, match="shorter"):
         await read(source.body(WHOLE, None, cut))
@@ -383,9 +406,10 @@ async def test_a_file_that_becomes_shorter_while_it_is_read_has_changed(
 async def test_what_a_growing_file_gained_is_not_read(
     path: Path, source: Source
 ) -> None:
-    async def grow(_: int) -> None:
+    async def grow(_: int) -> int:
         with path.open("ab") as file:
             file.write(b"!" * CHUNK)
+        return CHUNK
 
     assert await read(source.body(WHOLE, None, grow)) == CONTENT
 

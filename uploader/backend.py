@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from uploader.config import Limits
 from uploader.model import (
@@ -34,6 +34,10 @@ class Body(Protocol):
 
 SendRange = Callable[[int, int, int], Awaitable[int]]
 """Sends up to a count of bytes of an open file from an offset; 0 at its end."""
+
+TURN: Final = 0.2
+"""Seconds after which a `SendRange` returns with what it has: whoever grants a body its
+bytes hears how far it came, and may stop it."""
 
 
 @runtime_checkable

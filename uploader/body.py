@@ -9,26 +9,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from uploader.backend import SendRange
-from uploader.digest import digest_range, new_digest, pread, readable
+from uploader.backend import TURN, SendRange
+from uploader.digest import digest_range, is_cached, new_digest, readable
 from uploader.errors import SourceChanged
 from uploader.model import KIB, MIB, Part
 
-CHUNK: Final = 256 * KIB
-"""Larger chunks fall out of the processor's cache on their way through TLS."""
+CHUNK: Final = 64 * KIB
+"""Larger chunks fall out of the processor's cache on their way through TLS, and from
+128 KiB on the allocator maps, and the kernel clears, new memory for each."""
 
-RANGE: Final = 2 * MIB
-"""What the kernel is asked to send at once, and has in its cache before."""
+STRETCH: Final = MIB
+"""What is had in the page cache before it is sent, and sent before others get a turn."""
 
-OnChunk = Callable[[int], Awaitable[None]]
-"""Awaited before each chunk and after the last, with the bytes handed out so far."""
+Grant = Callable[[int], Awaitable[int]]
+"""Told the bytes handed out so far, says how many may follow before it is asked again.
+
+Awaited at the beginning, at the end, and at least every `TURN`.
+"""
 
 
 class SourceBody:
     """A part of an open file; `uploader.backend.PageBody`."""
 
     def __init__(
-        self, path: Path, fd: int, part: Part, digest: str | None, on_chunk: OnChunk
+        self, path: Path, fd: int, part: Part, digest: str | None, grant: Grant
     ) -> None:
         self.size = part.size
         self.digest: str | None = None
@@ -37,28 +41,35 @@ class SourceBody:
         self._fd = fd
         self._part = part
         self._digest_name = digest
-        self._on_chunk = on_chunk
+        self._grant = grant
 
     async def chunks(self) -> AsyncIterator[bytes | bytearray]:
+        """Each chunk is new: transports keep views of what they could not send yet, so
+        a buffer that is used again corrupts parts silently.
+        """
         digest = new_digest(self._digest_name) if self._digest_name else None
-        offset = self._part.offset
-        while offset < self._part.end:
-            await self._on_chunk(offset - self._part.offset)
-            with readable(self._path):
-                chunk = await read_chunk(
-                    self._fd, min(CHUNK, self._part.end - offset), offset
-                )
-            if not chunk:
-                raise SourceChanged(self._path, "it became shorter")
-            if digest is not None:
-                digest.update(chunk)
-            offset += len(chunk)
-            yield chunk
-            if offset % MIB == 0:
-                # While the connection takes everything at once nothing here waits,
-                # and no other part, signal or timer would get its turn.
-                await asyncio.sleep(0)
-        await self._on_chunk(self.size)
+        now, part, due = asyncio.get_running_loop().time, self._part, 0.0
+        granted = warmed = offset = part.offset
+        with readable(self._path):
+            while offset < part.end:
+                if offset >= granted or now() >= due:
+                    granted = offset + await self._grant(offset - part.offset)
+                    due = now() + TURN
+                if offset >= warmed:
+                    # While the connection takes everything at once nothing here
+                    # waits, and no other part, signal or timer would get its turn.
+                    await asyncio.sleep(0)
+                    warmed = min(offset + STRETCH, part.end)
+                    await warm(self._fd, warmed - offset, offset)
+                end = min(offset + CHUNK, granted, part.end)
+                chunk = os.pread(self._fd, end - offset, offset)
+                if not chunk:
+                    raise SourceChanged(self._path, "it became shorter")
+                if digest is not None:
+                    digest.update(chunk)
+                offset += len(chunk)
+                yield chunk
+        await self._grant(self.size)
         if digest is not None:
             self.digest = f"{self._digest_name}:{digest.hexdigest()}"
 
@@ -70,15 +81,15 @@ class SourceBody:
         """
         offset = self._part.offset
         while offset < self._part.end:
-            await self._on_chunk(offset - self._part.offset)
-            count = min(RANGE, self._part.end - offset)
+            granted = await self._grant(offset - self._part.offset)
+            count = min(granted, self._part.end - offset)
             with readable(self._path):
                 await warm(self._fd, count, offset)
             sent = await self._sent(send, offset, count)
             if sent == 0:
                 raise SourceChanged(self._path, "it became shorter")
             offset += sent
-        await self._on_chunk(self.size)
+        await self._grant(self.size)
         if self._digest_name:
             digest = new_digest(self._digest_name)
             with readable(self._path):
@@ -95,31 +106,7 @@ class SourceBody:
             raise
 
 
-async def read_chunk(fd: int, size: int, offset: int) -> bytes | bytearray:
-    """Up to *size* bytes; at once when the page cache has them, else through a thread.
-
-    The buffer is new each time: transports keep views of what they could not send
-    yet, so a buffer that is used again corrupts parts silently.
-    """
-    if is_cached(fd, offset + size - 1):
-        return os.pread(fd, size, offset)
-    return await pread(fd, size, offset)
-
-
 async def warm(fd: int, size: int, offset: int) -> None:
     """Have a range in the page cache: a disk must not hold up the event loop."""
     if not is_cached(fd, offset + size - 1):
         await digest_range(fd, offset, size, [])
-
-
-def is_cached(fd: int, offset: int) -> bool:
-    """Whether the byte at *offset* can be read without waiting for a disk.
-
-    Where nobody can tell, or there is no such byte, it is not.
-    """
-    if not hasattr(os, "RWF_NOWAIT"):
-        return False
-    try:
-        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
-    except OSError:
-        return False

@@ -7,12 +7,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import aiofiles.os
 
 from uploader.errors import SourceError, UsageError
-from uploader.model import MIB
+from uploader.model import KIB, MIB
+
+SMALL: Final = 64 * KIB
+"""What is digested sooner than a thread could be asked to."""
 
 
 class Digest(Protocol):
@@ -50,8 +53,27 @@ def readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_into(fd: int, offset: int, size: int, hashes: list[Digest]) -> int:
+async def digest_range(fd: int, offset: int, size: int, hashes: list[Digest]) -> int:
     """Feed a range to *hashes*; return how much of it there was."""
+    if size <= SMALL and is_cached(fd, offset + size - 1):
+        return _read_into(fd, offset, size, hashes)
+    return await _read_in_thread(fd, offset, size, hashes)
+
+
+def is_cached(fd: int, offset: int) -> bool:
+    """Whether the byte at *offset* can be read without waiting for a disk.
+
+    Where nobody can tell, or there is no such byte, it is not.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
+
+
+def _read_into(fd: int, offset: int, size: int, hashes: list[Digest]) -> int:
     done = 0
     while done < size:
         piece = os.pread(fd, min(MIB, size - done), offset + done)
@@ -63,5 +85,4 @@ def _read_into(fd: int, offset: int, size: int, hashes: list[Digest]) -> int:
     return done
 
 
-pread = aiofiles.os.wrap(os.pread)
-digest_range = aiofiles.os.wrap(_read_into)
+_read_in_thread = aiofiles.os.wrap(_read_into)

@@ -10,9 +10,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from uploader.climb import START, Climb
+from uploader.model import KIB, MIB
 
 STILL: Final = 10.0
 """Seconds that a part may stand still under a limit before its peer would wonder."""
+
+RATION: Final = 8 * MIB
+"""Without a limit: to account for a part costs time, and there is a clock beside it."""
+
+LEAST_RATION: Final = 64 * KIB
+MOST_RATION: Final = 2 * MIB
+"""Under a limit: about what it allows in a second, so that no part is a burst."""
 
 WINDOW: Final = 20.0
 """Seconds over which a rate is measured: longer than a stall, shorter than a mood."""
@@ -74,11 +82,19 @@ class Allowance:
             return 0.0
         return -self._balance / self.rate
 
-    def parts(self, range_size: int) -> int | None:
+    @property
+    def ration(self) -> int:
+        """Bytes that a part may send before it is accounted for."""
+        if self.rate is None:
+            return RATION
+        return min(max(self.rate, LEAST_RATION), MOST_RATION)
+
+    @property
+    def parts(self) -> int | None:
         """How many parts at once still move every few seconds; None: any number."""
         if self.rate is None:
             return None
-        return max(1, int(self.rate * STILL / range_size))
+        return max(1, int(self.rate * STILL / self.ration))
 
     def _fill(self, now: float) -> None:
         elapsed, self._looked_at = now - self._looked_at, now

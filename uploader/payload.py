@@ -2,9 +2,7 @@
 
 Over plain TCP the kernel takes them from the page cache itself (`sendfile`): no copy,
 and an eighth of the processor time of reading and writing (see `benchmarks/`).  Under
-TLS, and wherever there is no `sendfile`, they pass through fresh buffers of 256 KiB:
-larger ones fall out of the processor's cache, and one that is used again corrupts
-parts silently, since transports keep views of what they could not send yet.
+TLS, and wherever there is no `sendfile`, they pass through fresh buffers (see `body`).
 """
 
 from __future__ import annotations
@@ -17,16 +15,16 @@ from typing import Any, Final
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from uploader.backend import Body, PageBody
+from uploader.backend import TURN, Body, PageBody
 from uploader.errors import BackendUnavailable
-from uploader.model import MIB
+from uploader.model import KIB, MIB
 from uploader.multipart import Envelope, Form
 
 BITE: Final = MIB
 """What one turn of the event loop sends of a part; then others get theirs."""
 
-TURN: Final = 0.5
-"""Seconds until whoever sends hears how far it came, and may stop it."""
+SMALL: Final = 64 * KIB
+"""A body that goes out in one piece, form and all: any other way costs more."""
 
 
 class PartPayload(Payload):
@@ -57,13 +55,7 @@ class PartPayload(Payload):
     ) -> None:
         try:
             async with asyncio.timeout(self._progress) as stall:
-                await writer.write(self._head)
-                transport = _plain_transport(writer)
-                if transport is not None and isinstance(self._body, PageBody):
-                    await self._send_pages(writer, transport, self._body, stall)
-                else:
-                    await self._write_chunks(writer, stall)
-                await writer.write(self._tail)
+                await self._send(writer, stall)
         except TimeoutError:
             if stall.expired():
                 self.failure = BackendUnavailable(
@@ -74,20 +66,34 @@ class PartPayload(Payload):
         finally:
             self.on_sent()
 
-    async def _write_chunks(
-        self, writer: AbstractStreamWriter, stall: asyncio.Timeout
-    ) -> None:
-        async for chunk in self._chunks():
-            await writer.write(chunk)
-            self._moved(stall)
+    async def _send(self, writer: AbstractStreamWriter, stall: asyncio.Timeout) -> None:
+        chunks = self._body.chunks()
+        if self._body.size <= SMALL:
+            content = bytearray()
+            while chunk := await self._next(chunks, stall):
+                content += chunk
+            await writer.write(self._head + content + self._tail)
+            return
+        await writer.write(self._head)
+        transport = _plain_transport(writer)
+        if transport is not None and isinstance(self._body, PageBody):
+            await self._send_pages(writer, transport, self._body, stall)
+        else:
+            while chunk := await self._next(chunks, stall):
+                await writer.write(chunk)
+        await writer.write(self._tail)
 
-    async def _chunks(self) -> AsyncIterator[bytes | bytearray]:
+    async def _next(
+        self, chunks: AsyncIterator[bytes | bytearray], stall: asyncio.Timeout
+    ) -> bytes | bytearray:
+        """The next chunk; nothing at the end."""
         try:
-            async for chunk in self._body.chunks():
-                yield chunk
+            chunk = await anext(chunks, b"")
         except Exception as error:
             self.failure = error
             raise
+        self._moved(stall)
+        return chunk
 
     async def _send_pages(
         self,
@@ -110,6 +116,7 @@ class PartPayload(Payload):
         try:
             await body.send_pages(send)
         except OSError:
+            # The connection's: what fails below a file is no OSError any more.
             raise
         except Exception as error:
             self.failure = error

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
-from uploader.body import OnChunk, SourceBody
+from uploader.body import Grant, SourceBody
 from uploader.digest import Digest, digest_range, new_digest, readable
 from uploader.errors import SourceChanged, SourceError
 from uploader.model import MIB, Fingerprint, Part, Plan, SentPart
@@ -102,9 +102,9 @@ class Source:
         mine = self.fingerprint
         return (found.st_dev, found.st_ino) != (mine.device, mine.inode)
 
-    def body(self, part: Part, digest: str | None, on_chunk: OnChunk) -> SourceBody:
+    def body(self, part: Part, digest: str | None, grant: Grant) -> SourceBody:
         """The bytes of *part*, as they will go to the service."""
-        return SourceBody(self.path, self._fd, part, digest, on_chunk)
+        return SourceBody(self.path, self._fd, part, digest, grant)
 
     async def digest(
         self,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from uploader.answer import printable
-from uploader.body import RANGE, SourceBody
+from uploader.body import SourceBody
 from uploader.errors import (
     BackendError,
     BackendUnavailable,
@@ -16,7 +16,7 @@ from uploader.errors import (
     may_have_effect,
 )
 from uploader.events import PartProgressed, PartSent
-from uploader.model import MIB, Part, PartId, PutPart, SentPart, Upload
+from uploader.model import Part, PartId, PutPart, SentPart, Upload
 from uploader.run import Run
 from uploader.source import Source
 
@@ -118,32 +118,34 @@ class Worker:
             await machine.journal.withdraw_put(lease)
             raise
 
-    async def _pay(self, size: int) -> None:
-        """Account for so many bytes, and wait where a limit asks for it."""
+    async def _pay(self, size: int) -> int:
+        """Account for so many bytes, wait where a limit asks for it, grant the next."""
         machine = self.run.machine
         allowance, clock = machine.allowance, machine.clock
         limit = machine.retry.pace.moved(
             size, in_flight=machine.slots.in_flight, now=clock.elapsed()
         )
         allowance.spend(size, now=clock.elapsed())
-        machine.slots.limit = min(limit, allowance.parts(RANGE) or limit)
+        machine.slots.limit = min(limit, allowance.parts or limit)
         while wait := allowance.wait(now=clock.elapsed()):
             # In steps: the limit may be changed, or lifted, in the meantime.
             await clock.sleep(min(wait, PATIENCE))
+        return allowance.ration
 
     def _body(self, part: Part) -> SourceBody:
         before = 0
 
-        async def on_chunk(sent: int) -> None:
+        async def grant(sent: int) -> int:
             nonlocal before
             await self.run.hold.confirm()
-            await self._pay(sent - before)
+            ration = await self._pay(sent - before)
             self.bytes_sent += sent - before
-            if sent // MIB > before // MIB or sent == part.size:
+            if sent > before:
                 self.run.observe(PartProgressed, number=part.number, sent=sent)
             before = sent
+            return ration
 
-        return self.source.body(part, self.digest, on_chunk)
+        return self.source.body(part, self.digest, grant)
 
 
 def effect_unknown(upload: Upload, reason: str) -> OutcomeUnknown:
