@@ -152,7 +152,7 @@ async def carry(
         if deliver and hand_over is not None:
             await hand_over([result])
         if deliver:
-            await machine.journal.deliver(claim.lease, now=machine.clock.wall())
+            await run.deliver()
         return result
 
 

@@ -68,9 +68,8 @@ async def take(run: Run, source: Source | None) -> None:
     if file is None:
         await journal.forget_catalogued(upload, digest)
         return
-    await journal.record_reused(run.hold.lease, file)
+    run.upload = await journal.record_reused(run.hold.lease, file)
     run.observe(events.FileReused, file_id=file.id)
-    await run.reload()
 
 
 async def find_out(run: Run, source: Source | None) -> str | None:

@@ -6,7 +6,7 @@ proof that there is no file starts the upload over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -40,15 +40,14 @@ class Completion:
 
     async def begin(self, sent: Mapping[int, SentPart], md5: str | None) -> None:
         """All parts are at the service: ask for the first time."""
+        parts = [sent[part.number] for part in self.run.upload.plan.parts]
         intent = CompleteIntent(
-            part_ids=tuple(
-                sent[part.number].part_id for part in self.run.upload.plan.parts
-            ),
+            part_ids=tuple(part.part_id for part in parts),
             md5=md5,
             asked_at=self.machine.clock.wall(),
         )
         self.run.observe(events.CompleteAsked)
-        await self._ask(intent)
+        await self._ask(intent, parts)
 
     async def find_out(self) -> None:
         """An earlier run asked, and nobody heard the answer: ask the same again."""
@@ -56,7 +55,8 @@ class Completion:
         assert intent is not None
         # Not `asked_at`: that is by a wall clock which may have been set since.
         self._doubt_since = self.machine.clock.elapsed()
-        await self._ask(intent)
+        by_id = {part.part_id: part for part in self.run.upload.parts.values()}
+        await self._ask(intent, [by_id[part_id] for part_id in intent.part_ids])
 
     async def accept(self, file: File, evidence: str) -> None:
         """Compare the file with what was sent, then record it.  Raises `WrongFile`."""
@@ -67,7 +67,7 @@ class Completion:
             wrong = WrongFile(file, expected=self.run.upload.plan.size)
             await journal.fail(lease, str(wrong))
             raise wrong
-        await journal.record_file(lease, file, evidence)
+        self.run.upload = await journal.record_file(lease, file, evidence)
 
     async def look(self) -> None:
         """Wait until the service knows the file by its id, and hear what it says.
@@ -99,12 +99,10 @@ class Completion:
             await self.machine.journal.fail(self.run.hold.lease, str(unusable))
             raise unusable
 
-    async def _ask(self, intent: CompleteIntent) -> None:
-        machine, upload = self.machine, await self.run.reload()
+    async def _ask(self, intent: CompleteIntent, parts: Sequence[SentPart]) -> None:
+        machine, upload = self.machine, self.run.upload
         opened = upload.opened
         assert opened is not None
-        by_id = {part.part_id: part for part in upload.parts.values()}
-        parts = [by_id[part_id] for part_id in intent.part_ids]
 
         async def attempt() -> File:
             await machine.journal.intend_complete(

@@ -33,6 +33,8 @@ class Hold:
     """Seconds; the journal gives the lease away when it was not renewed for so long."""
     is_cancelling: bool = False
     """What others ask for is being done; a cancel that takes long is not begun twice."""
+    is_over: bool = False
+    """It is let go, or about to be."""
     _good_until: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,6 +47,8 @@ class Hold:
 
     async def renew(self) -> None:
         """Raises `LeaseLost`, or `CancelRequested` when somebody asked for that."""
+        if self.is_over:
+            return
         # Counted from before the journal is asked: it may take its time.
         asked_at = self.clock.elapsed()
         heard = await self.journal.renew([self.lease], now=self.clock.wall())
@@ -55,7 +59,7 @@ class Hold:
             raise CancelRequested
 
     async def keep(self) -> None:
-        """Renew until cancelled."""
-        while True:
+        """Renew until it is over, or cancelled."""
+        while not self.is_over:
             await self.clock.sleep(self.life / HEARTBEATS)
             await self.renew()

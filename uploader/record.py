@@ -153,8 +153,10 @@ class Journal(Protocol):
         """
         ...
 
-    async def record_opened(self, lease: Lease, opened: Opened, *, now: float) -> None:
-        """The outcome of the newest create intent; the upload is open."""
+    async def record_opened(
+        self, lease: Lease, opened: Opened, *, now: float
+    ) -> Upload:
+        """The outcome of the newest create intent; returns the upload, now open."""
         ...
 
     async def withdraw_create(self, lease: Lease) -> None:
@@ -189,11 +191,14 @@ class Journal(Protocol):
         """`complete` certainly had no effect; the upload is open again."""
         ...
 
-    async def record_file(self, lease: Lease, file: File, evidence: str) -> None:
-        """The file exists; *evidence* says how that is known."""
+    async def record_file(self, lease: Lease, file: File, evidence: str) -> Upload:
+        """The file exists; *evidence* says how that is known.
+
+        Returns the upload, now completed.
+        """
         ...
 
-    async def record_reused(self, lease: Lease, file: File) -> None:
+    async def record_reused(self, lease: Lease, file: File) -> Upload:
         """A planned upload is complete: the service has the same file already."""
         ...
 
@@ -220,10 +225,10 @@ class Journal(Protocol):
 
     async def receipt(self, upload: LocalId) -> Receipt | None: ...
 
-    async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> None:
+    async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> Upload:
         """Begin anew under the same local id: parts, upload id and intents are given up.
 
-        *orphans* counts it as the one restart that orphan parts may cause.
+        Returns the upload, planned again.  *orphans* counts it as the one restart that orphan parts may cause.
         """
         ...
 
@@ -242,7 +247,10 @@ class Journal(Protocol):
         ...
 
     async def deliver(self, lease: Lease, *, now: float) -> None:
-        """The caller has the result; the next upload of this identity is a new one."""
+        """The caller has the result; the next upload of this identity is a new one.
+
+        The last that an owner writes: the lease is let go with it.
+        """
         ...
 
     async def uploads(

@@ -12,7 +12,13 @@ from uploader import events
 from uploader.backend import Backend
 from uploader.clock import Clock
 from uploader.config import Settings
-from uploader.errors import BackendUnavailable, Interrupted, Throttled, Unreachable
+from uploader.errors import (
+    BackendUnavailable,
+    Interrupted,
+    JournalError,
+    Throttled,
+    Unreachable,
+)
 from uploader.lease import Hold
 from uploader.model import Lease, Upload
 from uploader.pacing import Allowance
@@ -62,7 +68,8 @@ async def holding(machine: Machine, lease: Lease) -> AsyncIterator[Hold]:
             for task in company:
                 task.cancel()
     finally:
-        await asyncio.shield(machine.journal.release(lease))
+        if not hold.is_over:
+            await asyncio.shield(machine.journal.release(lease))
 
 
 @dataclass(slots=True)
@@ -94,6 +101,17 @@ class Run:
             cause=cause_of(error),
         )
 
+    async def deliver(self) -> None:
+        """The caller has the result; nothing more is to be done."""
+        # Before the journal is told: a heartbeat would find the lease gone.
+        self.hold.is_over = True
+        now = self.machine.clock.wall()
+        try:
+            await self.machine.journal.deliver(self.hold.lease, now=now)
+        except JournalError:
+            self.hold.is_over = False
+            raise
+
     async def ask(self, operation: str, request: Callable[[], Awaitable[T]]) -> T:
         """Ask the service something that may be asked twice."""
 
@@ -104,7 +122,9 @@ class Run:
 
     async def restart(self, reason: str, *, orphans: bool = False) -> None:
         """Give up all that was sent, and say so."""
-        await self.machine.journal.restart(self.hold.lease, reason, orphans=orphans)
+        self.upload = await self.machine.journal.restart(
+            self.hold.lease, reason, orphans=orphans
+        )
         self.observe(events.UploadRestarted, reason=reason)
 
 

@@ -46,6 +46,7 @@ class Story:
         self.run = run
         self.machine = run.machine
         self.resumed = bool(upload.parts) or upload.state is not UploadState.PLANNED
+        self._was_complete = upload.state is UploadState.COMPLETED
         self._source = source
         self._bytes_sent = 0
         self._bytes_needed = upload.plan.size - upload.sent_bytes
@@ -78,12 +79,10 @@ class Story:
                     )
                 case _:
                     assert_never(self.run.upload.state)
-            await self.run.reload()
 
     async def accept(self, file: File) -> None:
         """Somebody looked and says that this is the file.  Raises `WrongFile`."""
         await Completion(self.run).accept(file, "accepted by a person")
-        await self.run.reload()
 
     async def accept_part(self, part_id: PartId) -> None:
         """The same for a service where the only part is the file."""
@@ -95,7 +94,6 @@ class Story:
     async def again(self) -> None:
         """Somebody looked and says that there is no file."""
         await self.run.restart("a person asked for it to be sent again")
-        await self.run.reload()
 
     async def cancel(self) -> None:
         """Give the upload up, here and at the service."""
@@ -138,7 +136,9 @@ class Story:
         except RequestRejected as error:
             await machine.journal.fail(lease, str(error))
             raise
-        await machine.journal.record_opened(lease, opened, now=asked_at)
+        self.run.upload = await machine.journal.record_opened(
+            lease, opened, now=asked_at
+        )
         self.run.observe(
             events.UploadOpened,
             upload_id=opened.upload_id,
@@ -212,13 +212,16 @@ class Story:
         if upload.reuse and catalogue.has_one(self.machine):
             content = new_digest(catalogue.DIGEST)
         sent = dict(upload.parts)
-        start = self.machine.clock.elapsed()
+        start, fresh = self.machine.clock.elapsed(), 0
 
         async def send(part: Part) -> None:
+            nonlocal fresh
             sent[part.number] = await worker.send(part)
-            self._look_at_deadline(sent, since=start)
+            fresh += part.size
+            self._look_at_deadline(fresh, missing - fresh, since=start)
 
-        self._look_at_deadline(sent, since=start)
+        missing = upload.plan.size - upload.sent_bytes
+        self._look_at_deadline(fresh, missing, since=start)
         try:
             async with together() as group:
                 whole = group.create_task(
@@ -276,20 +279,16 @@ class Story:
         )
         return None if life is None else asked_at + life - self.machine.clock.wall()
 
-    def _look_at_deadline(self, sent: Mapping[int, SentPart], *, since: float) -> None:
+    def _look_at_deadline(self, fresh: int, missing: int, *, since: float) -> None:
         """Say when the rest will not make it; ask for slots before others then."""
         remaining = self._remaining()
         if remaining is None:
             return
-        plan, pace = self.run.upload.plan, self.machine.retry.pace
-        now = self.machine.clock.elapsed()
-        done = sum(part.size for part in plan.parts if part.number in sent)
-        fresh = done - self.run.upload.sent_bytes
-        telling = pacing.is_telling(elapsed=now - since, sent=fresh, size=plan.size)
+        pace, now = self.machine.retry.pace, self.machine.clock.elapsed()
+        size = self.run.upload.spec.size
+        telling = pacing.is_telling(elapsed=now - since, sent=fresh, size=size)
         rate = pace.rate.value(now=now) if telling else pace.remembered_rate
-        short = pacing.shortfall(
-            missing=plan.size - done, rate=rate, remaining=remaining
-        )
+        short = pacing.shortfall(missing=missing, rate=rate, remaining=remaining)
         if short is not None and not self._is_late:
             self.run.observe(
                 events.DeadlineAtRisk,
@@ -349,9 +348,10 @@ class Story:
     async def _receipt(self, file: File) -> Receipt:
         """The receipt of the run that completed it, which may have been another."""
         journal, upload = self.machine.journal, self.run.upload
-        known = await journal.receipt(upload.id)
-        if known is not None:
-            return known
+        if self._was_complete:
+            known = await journal.receipt(upload.id)
+            if known is not None:
+                return known
         opened, intent = upload.opened, upload.complete_intent
         request_ids = {
             "create": opened.request_id if opened else None,

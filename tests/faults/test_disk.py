@@ -348,10 +348,12 @@ async def test_the_newest_fixture_is_the_schema_as_it_is(tmp_path: Path) -> None
     kept = restored(f"journal-{schema.SCHEMA_VERSION}.sql", tmp_path)
 
     assert columns(kept) == columns(made)
+    assert indexes(kept) == indexes(made)
 
 
-async def test_a_newer_journal_is_left_as_it_was(tmp_path: Path) -> None:
-    path = restored("journal-1.sql", tmp_path)
+@pytest.mark.parametrize("tables", range(1, schema.SCHEMA_VERSION + 1))
+async def test_a_newer_journal_is_left_as_it_was(tmp_path: Path, tables: int) -> None:
+    path = restored(f"journal-{tables}.sql", tmp_path)
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
         before = list(db.iterdump())
@@ -372,6 +374,13 @@ def columns(path: Path) -> dict[str, list[tuple[object, ...]]]:
             name: db.execute("SELECT * FROM pragma_table_info(?)", [name]).fetchall()
             for (name,) in sorted(tables)
         }
+
+
+def indexes(path: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as db:
+        return set(
+            db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'")
+        )
 
 
 # -- killed between statements ------------------------------------------------

@@ -11,7 +11,8 @@ from typing import Final
 
 from sqlite_utils import Database
 
-from uploader.journal.leases import HELD, LEASED, lost, values_of, write
+from uploader.journal.leases import HELD, LEASED, lost, release, values_of, write
+from uploader.journal.queries import read_upload
 from uploader.journal.rows import (
     json_of,
     json_of_body,
@@ -27,6 +28,7 @@ from uploader.model import (
     Opened,
     Receipt,
     SentPart,
+    Upload,
     UploadState,
 )
 from uploader.state import Event, IllegalTransition, advance
@@ -44,13 +46,12 @@ STATE = f"SELECT state FROM uploads WHERE {HELD}"
 NEWEST_TWIN = """
     SELECT MAX(CASE WHEN answered_at IS NULL AND leases.expires_at > :now
                     THEN :now ELSE COALESCE(answered_at, asked_at) END)
-      FROM intents
-      JOIN uploads AS twin ON twin.id = intents.upload
+      FROM uploads AS this
+      JOIN uploads AS twin USING (service, purpose, filename, size)
+      JOIN intents ON intents.upload = twin.id AND kind = 'create'
       JOIN leases ON leases.subject = twin.id
-      JOIN uploads AS this USING (service, purpose, filename, size)
-     WHERE kind = 'create'
-       AND COALESCE(answered_at, asked_at) BETWEEN :now - :due AND :now + :gap
-       AND this.id = :upload AND twin.id <> :upload
+     WHERE this.id = :upload AND twin.id <> :upload
+       AND +COALESCE(answered_at, asked_at) BETWEEN :now - :due AND :now + :gap
 """
 
 INTEND_CREATE = """
@@ -178,7 +179,7 @@ def intend_create(db: Database, lease: Lease, *, now: float) -> float:
     return 0.0
 
 
-def record_opened(db: Database, lease: Lease, opened: Opened, *, now: float) -> None:
+def record_opened(db: Database, lease: Lease, opened: Opened, *, now: float) -> Upload:
     state = _advance(db, lease, Event.OPENED)
     answer = {
         "upload": lease.upload,
@@ -190,6 +191,7 @@ def record_opened(db: Database, lease: Lease, opened: Opened, *, now: float) -> 
     }
     [[intent]] = db.execute(ANSWER_CREATE, answer).fetchall()
     write(db, lease, OPEN, state=state, opening=intent)
+    return read_upload(db, lease.upload)
 
 
 def withdraw_create(db: Database, lease: Lease, *, now: float) -> None:
@@ -263,32 +265,35 @@ def record_refusal(db: Database, lease: Lease, evidence: str, *, now: float) -> 
 
 def record_file(
     db: Database, lease: Lease, file: File, evidence: str, *, now: float
-) -> None:
+) -> Upload:
     state = _advance(db, lease, Event.COMPLETED)
     _answer_complete(db, lease, "completed", evidence, now)
     values = {"upload": lease.upload, "id": file.id, "file": json_of(file)}
     db.execute(RECORD_FILE, values)
     write(db, lease, COMPLETE, state=state)
+    return read_upload(db, lease.upload)
 
 
-def record_reused(db: Database, lease: Lease, file: File) -> None:
+def record_reused(db: Database, lease: Lease, file: File) -> Upload:
     """The service has the same file from an earlier upload; nothing was asked."""
     state = _advance(db, lease, Event.REUSED)
     values = {"upload": lease.upload, "id": file.id, "file": json_of(file)}
     db.execute(RECORD_FILE, values)
     write(db, lease, COMPLETE, state=state)
+    return read_upload(db, lease.upload)
 
 
 def record_receipt(db: Database, lease: Lease, receipt: Receipt) -> None:
     write(db, lease, RECORD_RECEIPT, receipt=json_of_receipt(receipt))
 
 
-def restart(db: Database, lease: Lease, reason: str, *, orphans: bool) -> None:
+def restart(db: Database, lease: Lease, reason: str, *, orphans: bool) -> Upload:
     state = _advance(db, lease, Event.RESTARTED)
     upload = {"upload": lease.upload}
     db.execute(GIVE_UP_INTENTS, {**upload, "reason": prose_of(reason)})
     db.execute(FORGET_PARTS, upload)
     write(db, lease, RESTART, state=state, orphans=orphans)
+    return read_upload(db, lease.upload)
 
 
 def fail(db: Database, lease: Lease, failure: str, *, now: float) -> None:
@@ -309,6 +314,7 @@ def deliver(db: Database, lease: Lease, *, now: float) -> None:
     if (state := _state(db, lease)) is not UploadState.COMPLETED:
         raise IllegalTransition(f"nothing can be delivered while {state}")
     write(db, lease, DELIVER, now=now)
+    release(db, lease)
 
 
 def _state(db: Database, lease: Lease) -> UploadState:

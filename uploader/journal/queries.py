@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
@@ -134,9 +135,12 @@ LAST_MESSAGE = """
 
 
 def read_upload(db: Database, upload: LocalId) -> Upload:
-    row = db.execute(ONE_UPLOAD, [upload]).fetchone()
-    parts = parts_of(db.execute(PARTS_OF_ONE, [upload]))
-    return upload_of(row, parts.get(upload, {}))
+    return _with_parts(db, db.execute(ONE_UPLOAD, [upload]).fetchone())
+
+
+def _with_parts(db: Database, row: sqlite3.Row) -> Upload:
+    parts = parts_of(db.execute(PARTS_OF_ONE, [row["id"]]))
+    return upload_of(row, parts.get(row["id"], {}))
 
 
 def uploads(db: Database, *, unfinished: bool, queued: bool) -> list[Upload]:
@@ -152,6 +156,9 @@ def uploads(db: Database, *, unfinished: bool, queued: bool) -> list[Upload]:
 
 
 def find(db: Database, name: str) -> Upload:
+    row = db.execute(ONE_UPLOAD, [name]).fetchone()
+    if row is not None:
+        return _with_parts(db, row)
     if not (found := _named(db, NAMED, name)):
         raise no_upload(db, name)
     return read_upload(db, _only(found, name))

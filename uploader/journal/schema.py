@@ -40,7 +40,7 @@ SETTINGS: Final = (
 MIGRATIONS: Final = Migrations("uploader")
 """One function per step; a step that was released is never changed."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """How many steps there are."""
 
 
@@ -221,6 +221,12 @@ def uploads_and_attachments(db: Database) -> None:
     )
 
 
+@MIGRATIONS()
+def twins_by_name(db: Database) -> None:
+    """Before each create somebody asks for uploads that would look the same."""
+    db.execute("CREATE INDEX uploads_by_name ON uploads (filename, size)")
+
+
 # POSIX drops every lock that a process has on a file as soon as it closes any
 # descriptor of that file.  `_make` closes one, so no other journal of this process
 # may be about to lock the same file.
@@ -242,8 +248,9 @@ def open_database(path: Path) -> Database:
         _write_ahead(db)
         for setting in SETTINGS:
             db.execute(setting)
+        _refuse_newer(path, _noted_version(db))
         _migrate(db)
-        _refuse_newer(db, path)
+        _refuse_newer(path, len(MIGRATIONS.applied(db)))
         undo.pop_all()
         return db
 
@@ -323,12 +330,15 @@ def _migrate(db: Database) -> None:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _refuse_newer(db: Database, path: Path) -> None:
-    [[noted]] = db.execute("PRAGMA user_version").fetchall()
-    applied = max(noted, len(MIGRATIONS.applied(db)))
-    if applied > SCHEMA_VERSION:
+def _noted_version(db: Database) -> int:
+    [[version]] = db.execute("PRAGMA user_version").fetchall()
+    return int(version)
+
+
+def _refuse_newer(path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
         raise JournalError(
-            f"{path} has schema version {applied}; this program knows"
+            f"{path} has schema version {version}; this program knows"
             f" versions up to {SCHEMA_VERSION}",
             hint="upgrade uploader; nothing in the journal was touched",
         )

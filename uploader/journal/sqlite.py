@@ -170,8 +170,10 @@ class SqliteJournal:
     async def intend_create(self, lease: Lease, *, now: float) -> float:
         return await self._write(facts.intend_create, lease, now=now)
 
-    async def record_opened(self, lease: Lease, opened: Opened, *, now: float) -> None:
-        await self._write(facts.record_opened, lease, opened, now=now)
+    async def record_opened(
+        self, lease: Lease, opened: Opened, *, now: float
+    ) -> Upload:
+        return await self._write(facts.record_opened, lease, opened, now=now)
 
     async def withdraw_create(self, lease: Lease) -> None:
         await self._write(facts.withdraw_create, lease, now=self._clock.wall())
@@ -198,12 +200,12 @@ class SqliteJournal:
         now = self._clock.wall()
         await self._write(facts.record_refusal, lease, evidence, now=now)
 
-    async def record_file(self, lease: Lease, file: File, evidence: str) -> None:
+    async def record_file(self, lease: Lease, file: File, evidence: str) -> Upload:
         now = self._clock.wall()
-        await self._write(facts.record_file, lease, file, evidence, now=now)
+        return await self._write(facts.record_file, lease, file, evidence, now=now)
 
-    async def record_reused(self, lease: Lease, file: File) -> None:
-        await self._write(facts.record_reused, lease, file)
+    async def record_reused(self, lease: Lease, file: File) -> Upload:
+        return await self._write(facts.record_reused, lease, file)
 
     async def catalogued(self, upload: Upload) -> Mapping[str, FileId]:
         return await self._read(catalogue.known, upload)
@@ -222,8 +224,8 @@ class SqliteJournal:
     async def receipt(self, upload: LocalId) -> Receipt | None:
         return await self._read(queries.receipt, upload)
 
-    async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> None:
-        await self._write(facts.restart, lease, reason, orphans=orphans)
+    async def restart(self, lease: Lease, reason: str, *, orphans: bool) -> Upload:
+        return await self._write(facts.restart, lease, reason, orphans=orphans)
 
     async def fail(self, lease: Lease, failure: str) -> None:
         now = self._clock.wall()

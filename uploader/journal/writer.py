@@ -144,7 +144,9 @@ class Writer:
         return None
 
     def _perform(self, item: _Item) -> None:
-        self._db.execute("SAVEPOINT item")
+        savepoint = item.writes
+        if savepoint:
+            self._db.execute("SAVEPOINT item")
         try:
             with explained(self.path):
                 item.result = item.work(self._db)
@@ -153,12 +155,18 @@ class Writer:
             if not self._db.conn.in_transaction:
                 raise
             item.error = error
-            self._db.execute("ROLLBACK TO item")
-        self._db.execute("RELEASE item")
+            if savepoint:
+                self._db.execute("ROLLBACK TO item")
+        if savepoint:
+            self._db.execute("RELEASE item")
 
     def _check_place(self) -> None:
         """SQLite goes on writing to a file that has lost its name, and says nothing."""
-        if not (self.path.exists() and os.path.samestat(self._file, self.path.stat())):
+        try:
+            found = os.path.samestat(self._file, self.path.stat())
+        except FileNotFoundError:
+            found = False
+        if not found:
             raise JournalError(
                 f"{self.path} disappeared while it was in use",
                 hint="it was removed or replaced; bring it back and run again",
