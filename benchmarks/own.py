@@ -43,9 +43,6 @@ class Progress:
                 self.parts += 1
             case events.BackingOff():
                 self.backoffs += 1
-            case events.UploadCompleted():
-                # Soon after this its thread, and what it cost, is gone.
-                self.journal_cpu = _cpu_of_thread("journal")
 
     @property
     def figures(self) -> Figures:
@@ -148,6 +145,8 @@ async def _send(task: Task, settings: Settings) -> Figures:
         await asyncio.gather(*map(send, task.paths))
         if beating is not None:
             beating.cancel()
+        # Soon after this its thread, and what it cost, is gone.
+        progress.journal_cpu = _cpu_of_thread("journal")
     return progress.figures | heart.figures
 
 
