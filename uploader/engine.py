@@ -27,6 +27,7 @@ from uploader.model import (
     FileRef,
     Orphan,
     Sent,
+    Unfinished,
     Upload,
     UploadedFile,
 )
@@ -330,29 +331,18 @@ class Uploader:
         """The messages that the journal knows, oldest first."""
         return await self._machines.journal.attachments(unfinished=unfinished)
 
-    async def resumable(self) -> Sequence[Upload | Attachment]:
+    async def resumable(self) -> Sequence[Unfinished]:
         """What is unfinished at services that the settings lead to; not the queue.
 
         Uploads that belong to a message are taken up with it.  Raises `UsageError` when
         there is nothing and the settings lead nowhere.
         """
-        journal = self._machines.journal
-        uploads = await journal.uploads(unfinished=True, queued=False)
-        attachments = await journal.attachments(unfinished=True, queued=False)
-        found: list[Upload | Attachment] = [
-            upload
-            for upload in uploads
-            if upload.identity.target is None
-            and await self._machines.reaches(upload.identity.service)
-        ]
-        found += [
-            attachment
-            for attachment in attachments
-            if await self._machines.reaches(attachment.spec.service)
-        ]
-        if not found:
+        left = await self._machines.journal.unfinished()
+        services = {one.service for one in left}
+        reached = {name for name in services if await self._machines.reaches(name)}
+        if not reached:
             await self.machine()
-        return found
+        return [one for one in left if one.service in reached]
 
     def drain(self) -> None:
         """Take no new part; parts in flight get a moment.

@@ -297,6 +297,15 @@ class Orphan:
     """Who may be waiting for the answer this moment, in words for people."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload, or an attachment, that was begun and whose result nobody has."""
+
+    id: LocalId
+    service: str
+    is_attachment: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
     """An upload that waits for its turn, with what its turn depends on.

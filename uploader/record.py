@@ -33,6 +33,7 @@ from uploader.model import (
     Receipt,
     Scope,
     SentPart,
+    Unfinished,
     Upload,
     UploadId,
     UploadSpec,
@@ -257,6 +258,13 @@ class Journal(Protocol):
         self, *, unfinished: bool = False, queued: bool = True
     ) -> Sequence[Upload]:
         """All uploads, oldest first; without *queued* those that are under way."""
+        ...
+
+    async def unfinished(self) -> Sequence[Unfinished]:
+        """What was begun and not handed over: uploads, then attachments, oldest first.
+
+        Not what waits in the queue, nor uploads that belong to an attachment.
+        """
         ...
 
     async def enqueue(

@@ -22,7 +22,7 @@ from tests.journal.nouns import (
 )
 from uploader.errors import SourceError, UploadOwned, UsageError
 from uploader.journal import SqliteJournal
-from uploader.model import FileId, Plan, UploadState
+from uploader.model import FileId, Plan, Unfinished, UploadState
 from uploader.record import Entry, Message
 
 
@@ -80,8 +80,9 @@ async def test_the_first_claim_takes_it_off_the_queue(journal: SqliteJournal) ->
 
     assert not claim.upload.is_queued
     assert await waiting(journal) == ["b"]
-    begun = await journal.uploads(unfinished=True, queued=False)
-    assert [upload.id for upload in begun] == [first]
+    assert await journal.unfinished() == [
+        Unfinished(first, claim.upload.identity.service)
+    ]
 
 
 async def test_two_owners_do_not_get_the_same_one(
@@ -202,10 +203,9 @@ async def test_a_message_is_queued_with_its_file(journal: SqliteJournal) -> None
     [name] = await journal.messages_with(id_)
     attachment = await journal.find_attachment(name)
     assert attachment.spec == message.of(id_)
-    assert await journal.attachments(unfinished=True, queued=False) == []
+    assert await journal.unfinished() == []
     await journal.take(id_, now=NOW)
-    begun = await journal.attachments(unfinished=True, queued=False)
-    assert [each.id for each in begun] == [name]
+    assert Unfinished(name, "s", is_attachment=True) in await journal.unfinished()
 
 
 async def test_the_message_of_a_failed_upload_is_over_but_not_forgotten(
@@ -225,9 +225,9 @@ async def test_other_attachments_are_listed_with_or_without_a_queue(
 ) -> None:
     lease = await attach(journal)
 
-    [begun] = await journal.attachments(unfinished=True, queued=False)
+    begun = [one for one in await journal.unfinished() if one.is_attachment]
 
-    assert begun.id == lease.upload
+    assert [one.id for one in begun] == [lease.upload]
 
 
 async def test_batches_go_when_their_uploads_are_pruned(journal: SqliteJournal) -> None:

@@ -27,7 +27,7 @@ from uploader.daemon.web import Door
 from uploader.engine import Uploader
 from uploader.errors import SomeFailed, UploaderError, UsageError
 from uploader.events import Observer
-from uploader.model import Attachment, Fingerprint, Upload
+from uploader.model import Attachment, Fingerprint, Unfinished, Upload
 from uploader.scheduler import together
 
 logger = logging.getLogger("uploader")
@@ -201,21 +201,24 @@ class Daemon:
             left = await uploader.resumable()
         except UsageError:
             left = []  # Nothing, and no key for the default service either.
-        for noun in left:
-            arrival = await self._arrival_of(uploader, noun)
+        for unfinished in left:
+            arrival = await self._arrival_of(uploader, unfinished)
             if arrival is not None:
                 self.arrivals.add(arrival)
 
     async def _arrival_of(
-        self, uploader: Uploader, noun: Upload | Attachment
+        self, uploader: Uploader, unfinished: Unfinished
     ) -> Arrival | None:
-        if isinstance(noun, Attachment):
+        noun: Upload | Attachment
+        if unfinished.is_attachment:
+            noun = await uploader.find_attachment(unfinished.id)
             members = [name for name in noun.spec.members if isinstance(name, str)]
             upload = await uploader.find(members[0]) if members else None
             path = upload.identity.path if upload else Path(f"/{noun.spec.target}")
             service = noun.spec.service
         else:
-            upload, path, service = noun, noun.identity.path, noun.identity.service
+            noun = upload = await uploader.find(unfinished.id)
+            path, service = noun.identity.path, noun.identity.service
         return Arrival(
             id=arrival_id(path),
             path=path,

@@ -106,7 +106,8 @@ def begin(
         "reuse": reuse,
     }
     db.execute(INSERT_UPLOAD, values)
-    return claim(db, upload, asker)
+    lease, _ = take(db, upload, asker, title=str(identity.path))
+    return Claim(read_upload(db, upload), lease)
 
 
 def claim(db: Database, upload: LocalId, asker: Asker) -> Claim:

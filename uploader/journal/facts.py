@@ -241,13 +241,14 @@ def record_fingerprint(db: Database, lease: Lease, fingerprint: Fingerprint) -> 
 
 def intend_complete(db: Database, lease: Lease, intent: CompleteIntent) -> None:
     """An intent whose outcome is not known is asked again, and stays one intent."""
-    again = _state(db, lease) is UploadState.COMPLETING
-    state = _advance(db, lease, Event.COMPLETE_INTENDED)
+    before = _state(db, lease)
+    state = advance(before, Event.COMPLETE_INTENDED)
     asked = {
         "upload": lease.upload,
         "asked_at": intent.asked_at,
         "body": json_of_body(intent),
     }
+    again = before is UploadState.COMPLETING
     sql = ASK_COMPLETE_AGAIN if again else INTEND_COMPLETE
     [[completing]] = db.execute(sql, asked).fetchall()
     write(db, lease, COMPLETING, state=state, completing=completing)

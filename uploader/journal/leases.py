@@ -28,7 +28,7 @@ HELD: Final = f"id = (SELECT subject FROM leases WHERE {LEASED})"
 
 _draw = random.SystemRandom()
 
-NEW_SUBJECT = "INSERT INTO leases (subject) VALUES (?)"
+NEW_SUBJECT = "INSERT OR IGNORE INTO leases (subject) VALUES (?)"
 
 LEASE = "SELECT owner, host, pid, expires_at FROM leases WHERE subject = ?"
 
@@ -87,8 +87,7 @@ def new_subject(db: Database) -> LocalId:
     """Return an id that nothing else has, with a lease that nobody holds."""
     while True:
         name = "".join(_draw.choices(ALPHABET, k=8))
-        if db.execute(LEASE, [name]).fetchone() is None:
-            db.execute(NEW_SUBJECT, [name])
+        if db.execute(NEW_SUBJECT, [name]).rowcount:
             return LocalId(name)
 
 

@@ -20,7 +20,15 @@ from uploader.journal.rows import (
     text_of,
     upload_of,
 )
-from uploader.model import Attachment, FileId, LocalId, Orphan, Receipt, Upload
+from uploader.model import (
+    Attachment,
+    FileId,
+    LocalId,
+    Orphan,
+    Receipt,
+    Unfinished,
+    Upload,
+)
 
 ONE_UPLOAD = f"{UPLOADS} WHERE uploads.id = ?"
 ALL_UPLOADS = f"{UPLOADS} ORDER BY uploads.created_at, uploads.rowid"
@@ -73,6 +81,21 @@ BEGUN_ATTACHMENTS = f"""
           JOIN uploads ON uploads.id = member.upload
          WHERE member.attachment = attachments.id AND uploads.queued = 1)
     ORDER BY attachments.created_at, attachments.rowid
+"""
+
+# Those that belong to a message are the message's.
+UNFINISHED = """
+    SELECT id, service, 0 AS is_attachment, created_at, rowid AS place
+      FROM uploads
+     WHERE finished_at IS NULL AND queued = 0 AND target IS NULL
+     UNION ALL
+    SELECT id, service, 1, created_at, rowid
+      FROM attachments
+     WHERE finished_at IS NULL AND NOT EXISTS (
+           SELECT 1 FROM attachment_files AS member
+             JOIN uploads ON uploads.id = member.upload
+            WHERE member.attachment = attachments.id AND uploads.queued = 1)
+     ORDER BY is_attachment, created_at, place
 """
 
 MEMBERS = "SELECT attachment, upload, file FROM attachment_files"
@@ -177,6 +200,14 @@ def read_attachment(db: Database, attachment: LocalId) -> Attachment:
     row = db.execute(ONE_ATTACHMENT, [attachment]).fetchone()
     members = members_of(db.execute(MEMBERS_OF_ONE, [attachment]))
     return attachment_of(row, members.get(attachment, ()))
+
+
+def unfinished(db: Database) -> list[Unfinished]:
+    """Of thousands only the names: what was sent of each is read when it goes on."""
+    return [
+        Unfinished(id_, service, is_attachment=bool(is_attachment))
+        for id_, service, is_attachment, *_ in db.execute(UNFINISHED)
+    ]
 
 
 def attachments(db: Database, *, unfinished: bool, queued: bool) -> list[Attachment]:

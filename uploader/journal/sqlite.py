@@ -47,6 +47,7 @@ from uploader.model import (
     Receipt,
     Scope,
     SentPart,
+    Unfinished,
     Upload,
     UploadId,
     UploadSpec,
@@ -248,6 +249,9 @@ class SqliteJournal:
         self, *, unfinished: bool = False, queued: bool = True
     ) -> Sequence[Upload]:
         return await self._read(queries.uploads, unfinished=unfinished, queued=queued)
+
+    async def unfinished(self) -> Sequence[Unfinished]:
+        return await self._read(queries.unfinished)
 
     async def enqueue(
         self, entries: Sequence[Entry], *, batch: BatchId | None = None, now: float

@@ -1,7 +1,7 @@
 """One thread that owns the connection, and group commit.
 
-Whatever waits together is committed together: one transaction, one fsync.  Each
-item has its own savepoint, so that one which fails takes nobody along.
+Whatever waits together is committed together: one transaction, one fsync.  If an item
+fails the others are done without it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ T = TypeVar("T")
 Work = Callable[[Database], T]
 
 
+class _ItemFailed(Exception):
+    """One of those who share a transaction; the others are to be done without it."""
+
+
 @dataclass(slots=True)
 class _Item:
     """Something to do in a transaction, and who waits for it."""
@@ -37,6 +41,12 @@ class _Item:
     waiter: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
+
+    def do(self, db: Database) -> None:
+        try:
+            self.result = self.work(db)
+        except Exception as error:
+            raise _ItemFailed from error
 
     def settle(self, failure: JournalError | None) -> None:
         # The waiter may have been cancelled.  What it asked for is done all the same.
@@ -133,32 +143,41 @@ class Writer:
 
     def _commit(self, batch: list[_Item]) -> JournalError | None:
         """Return what is wrong with all of them; what is wrong with one is kept there."""
-        writes = any(item.writes for item in batch)
         try:
-            with explained(self.path), transaction(self._db, writes=writes):
-                for item in batch:
-                    self._perform(item)
-                self._check_place()
+            with explained(self.path):
+                if not self._do_at_once(batch):
+                    self._do_one_by_one(batch)
         except JournalError as error:
             return error
         return None
 
-    def _perform(self, item: _Item) -> None:
-        savepoint = item.writes
-        if savepoint:
-            self._db.execute("SAVEPOINT item")
+    def _do_at_once(self, batch: list[_Item]) -> bool:
+        """Whether every item went well; if one did not, nothing is done."""
         try:
-            with explained(self.path):
-                item.result = item.work(self._db)
-        except Exception as error:
-            # On some errors SQLite gives up the whole transaction.
-            if not self._db.conn.in_transaction:
-                raise
-            item.error = error
-            if savepoint:
-                self._db.execute("ROLLBACK TO item")
-        if savepoint:
-            self._db.execute("RELEASE item")
+            with transaction(self._db, writes=_writes(batch)):
+                for item in batch:
+                    item.do(self._db)
+                self._check_place()
+        except _ItemFailed:
+            return False
+        return True
+
+    def _do_one_by_one(self, batch: list[_Item]) -> None:
+        """Each in a savepoint of its own, so that one which fails takes nobody along."""
+        with transaction(self._db, writes=_writes(batch)):
+            for item in batch:
+                self._db.execute("SAVEPOINT item")
+                try:
+                    with explained(self.path):
+                        item.result = item.work(self._db)
+                except Exception as error:
+                    # On some errors SQLite gives up the whole transaction.
+                    if not self._db.conn.in_transaction:
+                        raise
+                    item.error = error
+                    self._db.execute("ROLLBACK TO item")
+                self._db.execute("RELEASE item")
+            self._check_place()
 
     def _check_place(self) -> None:
         """SQLite goes on writing to a file that has lost its name, and says nothing."""
@@ -171,3 +190,7 @@ class Writer:
                 f"{self.path} disappeared while it was in use",
                 hint="it was removed or replaced; bring it back and run again",
             )
+
+
+def _writes(batch: list[_Item]) -> bool:
+    return any(item.writes for item in batch)
