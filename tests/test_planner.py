@@ -64,7 +64,9 @@ def test_parts_of_our_choice_tile_the_file_within_the_limits(
         pytest.param(3 * MIB, MIB, id="fewer mebibytes than slots"),
         pytest.param(16 * MIB, 2 * MIB, id="a part for each slot"),
         pytest.param(16 * MIB + 1, 2 * MIB + 1, id="a byte more"),
-        pytest.param(8 * GIB, PART_SIZE, id="a large file"),
+        pytest.param(2 * GIB, PART_SIZE, id="a large file"),
+        pytest.param(2 * GIB + 1, 9 * MIB, id="a byte more than enough parts"),
+        pytest.param(8 * GIB, 32 * MIB, id="the largest file"),
     ],
 )
 def test_the_part_size_is_less_where_a_small_file_would_leave_slots_idle(

@@ -12,7 +12,10 @@ from typing import Final, Protocol
 import aiofiles.os
 
 from uploader.errors import SourceError, UsageError
-from uploader.model import KIB, MIB
+from uploader.model import KIB
+
+PIECE: Final = 256 * KIB
+"""Stays in the processor's cache between reading and digesting."""
 
 SMALL: Final = 64 * KIB
 """What is digested sooner than a thread could be asked to."""
@@ -74,14 +77,14 @@ def is_cached(fd: int, offset: int) -> bool:
 
 
 def _read_into(fd: int, offset: int, size: int, hashes: list[Digest]) -> int:
-    done = 0
+    done, buffer = 0, memoryview(bytearray(min(PIECE, size)))
     while done < size:
-        piece = os.pread(fd, min(MIB, size - done), offset + done)
-        if not piece:
+        count = os.preadv(fd, [buffer[: size - done]], offset + done)
+        if not count:
             break
         for digest in hashes:
-            digest.update(piece)
-        done += len(piece)
+            digest.update(buffer[:count])
+        done += count
     return done
 
 

@@ -12,6 +12,9 @@ from uploader.model import MIB, Part, Plan
 PART_SIZE: Final = 8 * MIB
 """Keeps a link of 80 ms busy at eight parts at once, and costs little when lost."""
 
+ENOUGH_PARTS: Final = 256
+"""Keep every slot busy to the end; more of a very large file would only be requests."""
+
 LEAST_PART_SIZE: Final = 1 * MIB
 """Below this the half second that a request costs at the service shows."""
 
@@ -49,9 +52,12 @@ def plan_parts(
 
 
 def choose_part_size(size: int, limits: Limits, *, parallel: int) -> int:
-    """The usual part size, or less where a small file would leave slots idle."""
+    """The usual part size: less where a small file would leave slots idle, more for a
+    file that would need very many.
+    """
+    usual = max(PART_SIZE, -(-size // (ENOUGH_PARTS * MIB)) * MIB)
     fair = -(-size // parallel)
-    return min(max(fair, LEAST_PART_SIZE), PART_SIZE, limits.part_size)
+    return min(max(fair, LEAST_PART_SIZE), usual, limits.part_size)
 
 
 def missing_parts(plan: Plan, recorded: Container[int]) -> tuple[Part, ...]:
