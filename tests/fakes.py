@@ -47,6 +47,7 @@ class FakeBody:
     def __init__(self, *chunks: bytes, failure: Exception | None = None) -> None:
         self.size = sum(map(len, chunks)) + (failure is not None)
         self.readings = 0
+        self.pending: Callable[[], int] = lambda: 0
         self._chunks = chunks
         self._failure = failure
 

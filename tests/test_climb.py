@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ class Run:
         sent = 0.0
         while sent < self.size:
             now = len(ticks) * TICK
-            limit = self.fixed or climb.decide(in_flight=opened_at.total(), now=now)
+            limit = self.fixed or climb.decide(
+                in_flight=opened_at.total(), missing=self.size - sent, now=now
+            )
             opened_at[now] += max(0, limit - opened_at.total())
             while opened_at.total() > limit:
                 opened_at[max(+opened_at)] -= 1
@@ -133,7 +136,10 @@ def test_two_uploads_on_one_link_share_it_evenly() -> None:
     draw, sent = random.Random(2), [0.0, 0.0]
     for tick in range(600):
         now = tick * TICK
-        limits = [climb.decide(in_flight=climb.limit, now=now) for climb in climbs]
+        limits = [
+            climb.decide(in_flight=climb.limit, missing=math.inf, now=now)
+            for climb in climbs
+        ]
         whole = min(sum(limits) * link.connection, link.rate)
         for index, climb in enumerate(climbs):
             size = whole * limits[index] / sum(limits) * draw.uniform(0.95, 1.05) * TICK
@@ -153,7 +159,7 @@ def test_a_429_halves_it_once_and_tries_again_later() -> None:
     for tick in range(200):
         now = 10.0 + tick * TICK
         climb.add(int(climb.limit * MB), now=now)
-        limits.append(climb.decide(in_flight=climb.limit, now=now))
+        limits.append(climb.decide(in_flight=climb.limit, missing=math.inf, now=now))
 
     assert set(limits[:50]) == {START // 2}
     assert limits[-1] > START
@@ -165,10 +171,27 @@ def test_what_the_user_allows_is_never_exceeded() -> None:
         assert max(limit for _, limit in ticks) <= most
 
 
+def test_who_is_done_soon_makes_no_try() -> None:
+    history = Run(Link(120 * MB, 200 * MB, 0, 0.02), 700 * MB).history()
+
+    assert {limit for _, limit in history} == {START}
+
+
+def test_it_goes_back_to_the_knee_in_small_steps() -> None:
+    history = Run(Link(12 * MB, 200 * MB, 0, 0.02), 1e9).history()
+
+    limits = [limit for limit, _ in itertools.groupby(limit for _, limit in history)]
+    downwards = [
+        before - after for before, after in itertools.pairwise(limits) if after < before
+    ]
+    assert downwards
+    assert all(step <= 1 + START / 2 for step in downwards)
+
+
 def test_a_window_in_which_slots_were_idle_decides_nothing() -> None:
     climb = Climb(64)
     for tick in range(100):
         climb.add(10_000_000, now=tick * TICK)
-        climb.decide(in_flight=climb.limit - 1, now=tick * TICK)
+        climb.decide(in_flight=climb.limit - 1, missing=math.inf, now=tick * TICK)
 
     assert climb.limit == START

@@ -178,7 +178,7 @@ async def test_a_part_has_a_length_and_is_the_range_of_the_file(
         seen.update(headers=request.headers.copy(), raw=await request.content.read())
         return web.json_response({})
 
-    async def grant(_: int) -> int:
+    async def grant(sent: int, pending: int) -> int:
         return MIB
 
     async with serving(handler) as url:

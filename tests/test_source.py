@@ -23,7 +23,7 @@ CONTENT = random.Random(7).randbytes(2 * CHUNK + CHUNK // 2 + 1)
 WHOLE = Part(number=1, offset=0, size=len(CONTENT))
 
 
-async def ignore(_: int) -> int:
+async def ignore(_: int, pending: int) -> int:
     return MIB
 
 
@@ -218,7 +218,7 @@ async def test_it_asks_before_the_first_chunk_for_each_ration_and_after_the_last
 ) -> None:
     told = []
 
-    async def grant(count: int) -> int:
+    async def grant(count: int, pending: int) -> int:
         told.append(count)
         return CHUNK
 
@@ -228,7 +228,7 @@ async def test_it_asks_before_the_first_chunk_for_each_ration_and_after_the_last
 
 
 async def test_no_more_is_handed_out_than_was_granted(source: Source) -> None:
-    async def grant(_: int) -> int:
+    async def grant(_: int, pending: int) -> int:
         return 1000
 
     sizes = [len(chunk) async for chunk in source.body(WHOLE, None, grant).chunks()]
@@ -242,7 +242,7 @@ async def test_it_asks_again_when_its_turn_is_over(
 ) -> None:
     told = []
 
-    async def grant(count: int) -> int:
+    async def grant(count: int, pending: int) -> int:
         told.append(count)
         return MIB
 
@@ -258,7 +258,7 @@ async def test_it_asks_again_when_its_turn_is_over(
 async def test_what_raises_before_a_chunk_keeps_it_from_being_handed_out(
     source: Source,
 ) -> None:
-    async def lost(count: int) -> int:
+    async def lost(count: int, pending: int) -> int:
         if count:
             raise KeyError(count)
         return CHUNK
@@ -398,7 +398,7 @@ async def test_a_file_that_becomes_shorter_while_it_is_read_has_changed(
     if not cached:
         monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
 
-    async def cut(count: int) -> int:
+    async def cut(count: int, pending: int) -> int:
         if count:
             os.truncate(path, CHUNK)
         return CHUNK
@@ -410,7 +410,7 @@ async def test_a_file_that_becomes_shorter_while_it_is_read_has_changed(
 async def test_what_a_growing_file_gained_is_not_read(
     path: Path, source: Source
 ) -> None:
-    async def grow(_: int) -> int:
+    async def grow(_: int, pending: int) -> int:
         with path.open("ab") as file:
             file.write(b"!" * CHUNK)
         return CHUNK

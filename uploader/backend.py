@@ -28,6 +28,8 @@ class Body(Protocol):
     """
 
     size: int
+    pending: Callable[[], int]
+    """Set by who sends: how many of the bytes handed out did not arrive yet."""
 
     def chunks(self) -> AsyncIterator[bytes | bytearray]: ...
 

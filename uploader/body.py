@@ -21,8 +21,9 @@ CHUNK: Final = 64 * KIB
 STRETCH: Final = MIB
 """What is had in the page cache before it is sent, and sent before others get a turn."""
 
-Grant = Callable[[int], Awaitable[int]]
-"""Told the bytes handed out so far, says how many may follow before it is asked again.
+Grant = Callable[[int, int], Awaitable[int]]
+"""Told the bytes handed out so far, and how many of them are still on their way, says
+how many may follow before it is asked again.
 
 Awaited at the beginning, at the end, and at least every `TURN`.
 """
@@ -37,6 +38,7 @@ class SourceBody:
         self.size = part.size
         self.digest: str | None = None
         """`name:hex` of what the last complete reading gave."""
+        self.pending: Callable[[], int] = lambda: 0
         self._path = path
         self._fd = fd
         self._part = part
@@ -53,7 +55,7 @@ class SourceBody:
         with readable(self._path):
             while offset < part.end:
                 if offset >= granted or now() >= due:
-                    granted = offset + await self._grant(offset - part.offset)
+                    granted = offset + await self._ask(offset)
                     due = now() + TURN
                 if offset >= warmed:
                     # While the connection takes everything at once nothing here
@@ -69,7 +71,7 @@ class SourceBody:
                     digest.update(chunk)
                 offset += len(chunk)
                 yield chunk
-        await self._grant(self.size)
+        await self._ask(offset)
         if digest is not None:
             self.digest = f"{self._digest_name}:{digest.hexdigest()}"
 
@@ -81,20 +83,22 @@ class SourceBody:
         """
         offset = self._part.offset
         while offset < self._part.end:
-            granted = await self._grant(offset - self._part.offset)
-            count = min(granted, self._part.end - offset)
+            count = min(await self._ask(offset), self._part.end - offset)
             with readable(self._path):
                 await warm(self._fd, count, offset)
             sent = await self._sent(send, offset, count)
             if sent == 0:
                 raise SourceChanged(self._path, "it became shorter")
             offset += sent
-        await self._grant(self.size)
+        await self._ask(offset)
         if self._digest_name:
             digest = new_digest(self._digest_name)
             with readable(self._path):
                 await digest_range(self._fd, self._part.offset, self.size, [digest])
             self.digest = f"{self._digest_name}:{digest.hexdigest()}"
+
+    async def _ask(self, offset: int) -> int:
+        return await self._grant(offset - self._part.offset, self.pending())
 
     async def _sent(self, send: SendRange, offset: int, count: int) -> int:
         try:

@@ -19,14 +19,17 @@ START: Final = 8
 STRIDE: Final = 2.5
 """The next try is so many times the last one while the rate grows in step with it."""
 
-STEP: Final = 1.6
-"""The same when it grows more slowly: the knee is near."""
+STEP: Final = 2.0
+"""The first try, and the next one when the rate grows more slowly: the knee is near."""
 
 LINEAR: Final = 0.7
 """So much of a linear growth counts as in step."""
 
 GAIN: Final = 0.2
 """Of the gain that a linear growth would bring, so much makes a step worth it."""
+
+NOTHING: Final = 0.05
+"""So little needs no second look."""
 
 KNEE: Final = 0.95
 """The smallest limit that brings so much of the best rate is the one to hold."""
@@ -36,6 +39,14 @@ SETTLE: Final = 0.3
 
 WINDOW: Final = 0.6
 """Seconds over which a limit is judged."""
+
+EASE: Final = 0.5
+"""Seconds between two small steps back to the knee: the connections that stay need time
+to take over what the others carried.
+"""
+
+WORTH: Final = 8.0
+"""A try is a second of crowded connections; who is done in so many makes none."""
 
 HOLD: Final = 20.0
 """Seconds at the knee until the next try."""
@@ -57,6 +68,9 @@ class Climb:
     most: int
     """What the user allows, and what the machine has descriptors for."""
     limit: int = field(init=False)
+    _goal: int = field(init=False)
+    """Where the limit goes back to, step by step."""
+    _eased_at: float = 0.0
     _since: float | None = None
     _until: float = 0.0
     _bytes: int = 0
@@ -66,7 +80,7 @@ class Climb:
     _throttled_at: float = float("-inf")
 
     def __post_init__(self) -> None:
-        self.limit = min(START, self.most)
+        self.limit = self._goal = min(START, self.most)
 
     def add(self, size: int, *, now: float) -> None:
         """So many more bytes arrived."""
@@ -83,16 +97,22 @@ class Climb:
         if now < self._throttled_at + SETTLE + WINDOW:
             return
         self._throttled_at = now
-        self.limit = max(1, self.limit // 2)
+        self.limit = self._goal = max(1, self.limit // 2)
         self._rates.clear()
         self._hold(now, PENALTY)
 
-    def decide(self, *, in_flight: int, now: float) -> int:
-        """The limit from now on.  A window in which slots were idle decides nothing."""
+    def decide(self, *, in_flight: int, missing: float, now: float) -> int:
+        """The limit from now on, with *missing* bytes still to be sent.
+
+        A window in which slots were idle decides nothing.
+        """
+        if self.limit > self._goal and now >= self._eased_at + EASE:
+            self._eased_at = now
+            self.limit -= -(-(self.limit - self._goal) // 8)
         if self._since is None or now < self._until:
             return self.limit
         rate = self._bytes / (now - self._since)
-        if in_flight < self.limit or rate == 0:
+        if in_flight < self.limit or rate == 0 or missing < rate * WORTH:
             self._begin(now)
         elif self._holding:
             self._look_around(rate, now)
@@ -104,20 +124,25 @@ class Climb:
         gain = self._gain(rate)
         self._rates[self.limit] = max(self._rates.get(self.limit, 0.0), rate)
         self._flat = self._flat + 1 if gain < GAIN else 0
+        if gain <= NOTHING:
+            self._flat = FLAT
         step = STRIDE if gain >= LINEAR else STEP
         higher = min(self.most, max(self.limit + 1, round(self.limit * step)))
         if self._flat >= FLAT or higher == self.limit:
-            self.limit = self._knee()
+            self._goal = self._knee()
             self._hold(now, HOLD)
         else:
-            self.limit = higher
+            # Where nothing was gained the same limit gets another chance: to go
+            # higher would fill the queues of a link that may be full already.
+            if not self._flat:
+                self.limit = self._goal = higher
             self._begin(now)
 
     def _gain(self, rate: float) -> float:
         """How the rate grew since the best lower limit; 1 is in step with the limit."""
         lower = [limit for limit in self._rates if limit < self.limit]
         if not lower:
-            return 1.0
+            return GAIN
         before = max(lower, key=lambda limit: self._rates[limit])
         return (rate / self._rates[before] - 1) / (self.limit / before - 1)
 

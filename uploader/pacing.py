@@ -5,12 +5,13 @@ Plain values and decisions: every method is told the time.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
 from uploader.climb import START, Climb
-from uploader.model import KIB, MIB
+from uploader.model import KIB, MIB, LocalId
 
 STILL: Final = 10.0
 """Seconds that a part may stand still under a limit before its peer would wonder."""
@@ -116,13 +117,18 @@ class Pace:
     rate: Rate = field(default_factory=Rate)
     remembered_rate: float | None = None
     """From an earlier run; good for a warning, not for a decision."""
+    missing: dict[LocalId, int] = field(default_factory=dict)
+    """Bytes that are still to be sent, of each upload under way."""
     _quiet_until: float = 0.0
 
     def moved(self, size: int, *, in_flight: int, now: float) -> int:
-        """So many bytes went out; how many parts may be in flight from now on."""
+        """So many bytes arrived; how many parts may be in flight from now on."""
         self.rate.add(size, now=now)
         self.climb.add(size, now=now)
-        return self.climb.decide(in_flight=in_flight, now=now)
+        # While there are several, more may follow.
+        alone = len(self.missing) == 1
+        missing = sum(self.missing.values()) if alone else math.inf
+        return self.climb.decide(in_flight=in_flight, missing=missing, now=now)
 
     def throttle(self, seconds: float, *, now: float) -> None:
         """A 429: nobody asks this service anything for *seconds*."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from functools import partial
+from typing import Final, TypeGuard
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
@@ -19,6 +21,17 @@ from uploader.backend import TURN, Body, PageBody
 from uploader.errors import BackendUnavailable
 from uploader.model import KIB, MIB
 from uploader.multipart import Envelope, Form
+
+try:
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+except ImportError:  # Windows does not tell.
+    ioctl = None  # type: ignore[assignment]
+
+WATER: Final = 128 * KIB
+"""What one connection may hold back: asyncio's half mebibyte under TLS is no faster, and
+falls out of the cache.
+"""
 
 BITE: Final = MIB
 """What one turn of the event loop sends of a part; then others get theirs."""
@@ -75,10 +88,15 @@ class PartPayload(Payload):
             await writer.write(self._head + content + self._tail)
             return
         await writer.write(self._head)
-        transport = _plain_transport(writer)
-        if transport is not None and isinstance(self._body, PageBody):
+        # What aiohttp's writer has, though its abstract base does not say so.
+        transport: asyncio.Transport | None = getattr(writer, "transport", None)
+        if transport is not None:
+            self._body.pending = partial(_pending, transport)
+        if _takes_pages(transport) and isinstance(self._body, PageBody):
             await self._send_pages(writer, transport, self._body, stall)
         else:
+            if transport is not None:
+                transport.set_write_buffer_limits(high=WATER)
             while chunk := await self._next(chunks, stall):
                 await writer.write(chunk)
         await writer.write(self._tail)
@@ -172,13 +190,27 @@ async def _sendfile(out: int, file: int, offset: int, count: int) -> int:
         loop.remove_writer(out)
 
 
-def _plain_transport(writer: AbstractStreamWriter) -> asyncio.Transport | None:
-    """The transport, if the kernel may write to its socket beside it."""
-    transport: Any = getattr(writer, "transport", None)
-    if transport is None or not hasattr(os, "sendfile"):
-        return None
-    if transport.get_extra_info("sslcontext") is not None:
-        return None
-    if transport.get_extra_info("socket") is None:
-        return None
-    return transport  # type: ignore[no-any-return]
+def _pending(transport: asyncio.Transport) -> int:
+    """Bytes that the peer did not acknowledge yet, as far as the system tells.
+
+    A new connection takes megabytes at once into its buffers: that is no rate.
+    """
+    held = transport.get_write_buffer_size()
+    opened = transport.get_extra_info("socket")
+    if opened is None or ioctl is None:
+        return held
+    try:
+        queued = ioctl(opened.fileno(), TIOCOUTQ, bytes(4))
+    except OSError:
+        return held
+    return held + int.from_bytes(queued, sys.byteorder)
+
+
+def _takes_pages(transport: asyncio.Transport | None) -> TypeGuard[asyncio.Transport]:
+    """Whether the kernel may write to its socket beside it."""
+    return (
+        transport is not None
+        and hasattr(os, "sendfile")
+        and transport.get_extra_info("sslcontext") is None
+        and transport.get_extra_info("socket") is not None
+    )

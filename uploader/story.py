@@ -212,17 +212,17 @@ class Story:
         if upload.reuse and catalogue.has_one(self.machine):
             content = new_digest(catalogue.DIGEST)
         sent = dict(upload.parts)
-        start, fresh = self.machine.clock.elapsed(), 0
+        start, missing = self.machine.clock.elapsed(), self.machine.retry.pace.missing
+        rest = upload.plan.size - upload.sent_bytes
+        missing[upload.id] = rest
 
         async def send(part: Part) -> None:
-            nonlocal fresh
             sent[part.number] = await worker.send(part)
-            fresh += part.size
-            self._look_at_deadline(fresh, missing - fresh, since=start)
+            missing[upload.id] -= part.size
+            self._look_at_deadline(rest - missing[upload.id], since=start)
 
-        missing = upload.plan.size - upload.sent_bytes
-        self._look_at_deadline(fresh, missing, since=start)
         try:
+            self._look_at_deadline(0, since=start)
             async with together() as group:
                 whole = group.create_task(
                     source.digest(
@@ -240,6 +240,7 @@ class Story:
                 )
         finally:
             self._bytes_sent += worker.bytes_sent
+            del missing[upload.id]
         source.check()
         if source.touched:
             await source.digest(upload.plan, sent, md5=False)
@@ -279,7 +280,7 @@ class Story:
         )
         return None if life is None else asked_at + life - self.machine.clock.wall()
 
-    def _look_at_deadline(self, fresh: int, missing: int, *, since: float) -> None:
+    def _look_at_deadline(self, fresh: int, *, since: float) -> None:
         """Say when the rest will not make it; ask for slots before others then."""
         remaining = self._remaining()
         if remaining is None:
@@ -288,7 +289,9 @@ class Story:
         size = self.run.upload.spec.size
         telling = pacing.is_telling(elapsed=now - since, sent=fresh, size=size)
         rate = pace.rate.value(now=now) if telling else pace.remembered_rate
-        short = pacing.shortfall(missing=missing, rate=rate, remaining=remaining)
+        short = pacing.shortfall(
+            missing=pace.missing[self.run.upload.id], rate=rate, remaining=remaining
+        )
         if short is not None and not self._is_late:
             self.run.observe(
                 events.DeadlineAtRisk,

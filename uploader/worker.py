@@ -36,6 +36,8 @@ class Worker:
     bytes_sent: int = 0
     numbers: dict[PartId, int] = field(default_factory=dict)
     """Which part has which id; the service has to tell them apart."""
+    _arrived: dict[int, int] = field(default_factory=dict)
+    """Bytes of each part in flight that were acknowledged."""
 
     async def send(self, part: Part) -> SentPart:
         """Read, send, record, announce; in that order.
@@ -51,6 +53,7 @@ class Worker:
         async def attempt() -> PutPart:
             nonlocal attempts, body
             attempts += 1
+            self._arrived[part.number] = 0
             await self.run.hold.confirm()
             body = self._body(part)
             return await self._put(part, body)
@@ -66,6 +69,8 @@ class Worker:
         put = await machine.retry(
             attempt, on_backoff=on_backoff, deadline=self.deadline
         )
+        self._note_arrived(part, part.size)
+        del self._arrived[part.number]
         self.source.check()
         await self._tell_apart(part, put)
         sent = SentPart(
@@ -118,15 +123,20 @@ class Worker:
             await machine.journal.withdraw_put(lease)
             raise
 
+    def _note_arrived(self, part: Part, size: int) -> None:
+        """So much of *part* is at the service: is there room for more parts?"""
+        machine = self.run.machine
+        more = size - self._arrived.get(part.number, 0)
+        self._arrived[part.number] = size
+        limit = machine.retry.pace.moved(
+            more, in_flight=machine.slots.in_flight, now=machine.clock.elapsed()
+        )
+        machine.slots.limit = min(limit, machine.allowance.parts or limit)
+
     async def _pay(self, size: int) -> int:
         """Account for so many bytes, wait where a limit asks for it, grant the next."""
-        machine = self.run.machine
-        allowance, clock = machine.allowance, machine.clock
-        limit = machine.retry.pace.moved(
-            size, in_flight=machine.slots.in_flight, now=clock.elapsed()
-        )
+        allowance, clock = self.run.machine.allowance, self.run.machine.clock
         allowance.spend(size, now=clock.elapsed())
-        machine.slots.limit = min(limit, allowance.parts or limit)
         while wait := allowance.wait(now=clock.elapsed()):
             # In steps: the limit may be changed, or lifted, in the meantime.
             await clock.sleep(min(wait, PATIENCE))
@@ -135,9 +145,12 @@ class Worker:
     def _body(self, part: Part) -> SourceBody:
         before = 0
 
-        async def grant(sent: int) -> int:
+        async def grant(sent: int, pending: int) -> int:
             nonlocal before
             await self.run.hold.confirm()
+            # Of what is pending some may be the head of the request.
+            here = max(self._arrived.get(part.number, 0), sent - pending)
+            self._note_arrived(part, here)
             ration = await self._pay(sent - before)
             self.bytes_sent += sent - before
             if sent > before:
