@@ -7,7 +7,8 @@ from typing import Any, Final
 from aiohttp import ClientSession, FormData
 
 from uploader.emulator import Emulator
-from uploader.model import FileId, FileRef
+from uploader.message import FileRef
+from uploader.model import FileId
 
 KEY: Final = "sk-test-0123456789"
 PNG: Final = b"\x89PNG\r\n\x1a\n" + struct.pack(

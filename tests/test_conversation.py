@@ -23,7 +23,8 @@ from uploader.errors import (
     UploaderError,
     UsageError,
 )
-from uploader.model import MIB, Attached, FileId, FileRef, Scope
+from uploader.message import Attached, FileRef
+from uploader.model import MIB, FileId, Scope
 from uploader.target import Message
 from uploader.targets.conversation import MAX_PAGES, Conversation
 

@@ -29,11 +29,10 @@ from uploader.errors import (
     WrongFile,
 )
 from uploader.image import dimensions
+from uploader.message import Attached, FileRef
 from uploader.model import (
     MIB,
-    Attached,
     FileId,
-    FileRef,
     Identity,
     Opened,
     Plan,

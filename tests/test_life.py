@@ -48,7 +48,9 @@ from uploader.emulator import Emulator, Switches
 from uploader.errors import UploaderError
 from uploader.events import Event, PartSent, UploadRestarted
 from uploader.journal.sqlite import LEAST_KEPT
-from uploader.model import AttachmentState, Sent, Upload, UploadedFile, UploadState
+from uploader.message import AttachmentState
+from uploader.model import Upload, UploadState
+from uploader.result import Sent, UploadedFile
 from uploader.state import TRANSITIONS
 
 T = TypeVar("T")

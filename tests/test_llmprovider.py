@@ -25,16 +25,8 @@ from uploader.errors import (
     UsageError,
     WrongFile,
 )
-from uploader.model import (
-    Attached,
-    FileId,
-    FileRef,
-    Plan,
-    PutPart,
-    Scope,
-    SentPart,
-    UploadSpec,
-)
+from uploader.message import Attached, FileRef
+from uploader.model import FileId, Plan, PutPart, Scope, SentPart, UploadSpec
 from uploader.target import Message, Target
 from uploader.targets import open_target
 from uploader.targets.completions import Completions

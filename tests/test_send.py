@@ -27,7 +27,8 @@ from uploader.errors import (
     UsageError,
 )
 from uploader.events import AnswerProgressed, AttachmentFailed, PartSent
-from uploader.model import FileId, FileRef, UploadState
+from uploader.message import FileRef
+from uploader.model import FileId, UploadState
 
 MODEL = "gpt-6-astra"
 PDF = b"%PDF-1.7\n% nothing to see\n"

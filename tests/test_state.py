@@ -2,7 +2,8 @@ import itertools
 
 import pytest
 
-from uploader.model import AttachmentState, UploadState
+from uploader.message import AttachmentState
+from uploader.model import UploadState
 from uploader.state import (
     ATTACHMENT_TRANSITIONS,
     TRANSITIONS,

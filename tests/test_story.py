@@ -35,7 +35,8 @@ from uploader.events import (
     UploadFailed,
     UploadRestarted,
 )
-from uploader.model import UploadedFile, UploadState
+from uploader.model import UploadState
+from uploader.result import UploadedFile
 
 PART_SIZE = 4096
 PARTS = 6

@@ -22,16 +22,8 @@ from uploader.errors import (
     UploaderError,
     UsageError,
 )
-from uploader.model import (
-    GIB,
-    Attached,
-    FileId,
-    FileRef,
-    Part,
-    Scope,
-    SentPart,
-    UploadSpec,
-)
+from uploader.message import Attached, FileRef
+from uploader.model import GIB, FileId, Part, Scope, SentPart, UploadSpec
 from uploader.target import Message, Target
 from uploader.targets import TARGETS, open_target
 

@@ -17,7 +17,8 @@ from uploader.errors import (
     SourceError,
     UsageError,
 )
-from uploader.model import MIB, Attached, FileId, FileRef, Scope
+from uploader.message import Attached, FileRef
+from uploader.model import MIB, FileId, Scope
 from uploader.target import Message
 from uploader.targets.vector_store import VectorStore
 

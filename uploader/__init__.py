@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from uploader.engine import Uploader, upload
     from uploader.errors import UploaderError
     from uploader.events import Event
-    from uploader.model import Receipt, Upload, UploadedFile, UploadState
+    from uploader.model import Upload, UploadState
+    from uploader.result import Receipt, UploadedFile
 
 __all__ = [
     "Event",
@@ -47,13 +48,13 @@ _HOMES = {
     "Item": "batch",
     "Limits": "config",
     "Outcome": "batch",
-    "Receipt": "model",
+    "Receipt": "result",
     "RetryPolicy": "config",
     "Settings": "config",
     "Timeouts": "config",
     "Upload": "model",
     "UploadState": "model",
-    "UploadedFile": "model",
+    "UploadedFile": "result",
     "Uploader": "engine",
     "UploaderError": "errors",
     "upload": "engine",

@@ -22,7 +22,8 @@ from uploader.errors import (
     UploaderError,
 )
 from uploader.lease import Hold
-from uploader.model import Attached, Attachment, AttachmentState, FileRef, Scope
+from uploader.message import Attached, Attachment, AttachmentState, FileRef
+from uploader.model import Scope
 from uploader.retry import backoff
 from uploader.run import Machine
 from uploader.target import Message, Target

@@ -29,9 +29,10 @@ from uploader.errors import (
     UploadOwned,
 )
 from uploader.intake import Item
-from uploader.model import BatchId, LocalId, Queued, UploadedFile
+from uploader.model import BatchId, LocalId, Queued
 from uploader.pacing import has_room
 from uploader.queue import Added
+from uploader.result import UploadedFile
 from uploader.scheduler import together
 
 __all__ = ["Feeder", "Item", "Outcome", "go_on", "restart_failed", "upload_many"]

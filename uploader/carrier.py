@@ -26,11 +26,11 @@ from uploader.model import (
     Plan,
     Scope,
     Upload,
-    UploadedFile,
     UploadSpec,
     UploadState,
 )
 from uploader.record import Claim
+from uploader.result import UploadedFile
 from uploader.run import Machine, Run, holding
 from uploader.source import Source
 from uploader.story import Story

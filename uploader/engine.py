@@ -20,20 +20,12 @@ from uploader.errors import UsageError
 from uploader.events import Event, Observer
 from uploader.journal import SqliteJournal
 from uploader.machines import Machines
-from uploader.model import (
-    Attached,
-    Attachment,
-    FileId,
-    FileRef,
-    Orphan,
-    Sent,
-    Unfinished,
-    Upload,
-    UploadedFile,
-)
+from uploader.message import Attached, Attachment, FileRef
+from uploader.model import FileId, Orphan, Unfinished, Upload
 from uploader.outbox import Outbox
 from uploader.queue import Queue
 from uploader.record import Journal
+from uploader.result import Sent, UploadedFile
 from uploader.run import Machine
 from uploader.scheduler import Scheduler
 from uploader.source import Source

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -21,22 +18,20 @@ from contextlib import (
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
 from aiohttp.payload import Payload
-from yarl import URL
 
 from uploader.answer import Answer, printable, refusal
 from uploader.backend import Body
 from uploader.config import Timeouts
+from uploader.connection import open_socket, parse_url, proxy_for, tls_context
 from uploader.errors import (
     BackendUnavailable,
     RequestRejected,
     UnexpectedAnswer,
     Unreachable,
-    UsageError,
 )
 from uploader.headers import Headers
 from uploader.model import MIB
@@ -208,10 +203,11 @@ class Http:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
+            is_tls = self.base_url.scheme == "https"
             connector = aiohttp.TCPConnector(
                 limit=0,
-                ssl=self._ssl() if self.base_url.scheme == "https" else True,
-                socket_factory=_open_socket,
+                ssl=tls_context(self._ca_bundle) if is_tls else True,
+                socket_factory=open_socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -224,18 +220,6 @@ class Http:
                 ),
             )
         return self._session
-
-    def _ssl(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._ca_bundle is not None:
-            try:
-                context.load_verify_locations(self._ca_bundle)
-            except (OSError, ssl.SSLError) as error:
-                raise UsageError(
-                    f"{self._ca_bundle} holds no certificates: {error.strerror or error}",
-                    hint="ca_bundle names a PEM file",
-                ) from None
-        return context
 
     @contextmanager
     def _translated(self, operation: str, data: object) -> Iterator[None]:
@@ -336,55 +320,6 @@ class Stream:
         return self._document
 
 
-def parse_url(text: str) -> URL:
-    """A base URL that requests can be built on.  Raises `UsageError`."""
-    hint = "a base URL looks like https://api.openai.com/v1"
-    try:
-        url = URL(text.strip().rstrip("/"))
-        valid = url.scheme in ("http", "https") and bool(url.host) and bool(url.port)
-    except ValueError:
-        valid = False
-    if not valid:
-        # What stands before an @ may be a password.
-        shown = re.sub(r"^(\w+://)?.*@", r"\1***@", text)
-        raise UsageError(f"{shown!r} is no base URL", hint=hint)
-    if url.user or url.password:
-        raise UsageError(
-            f"the base URL for {url.host} holds credentials",
-            hint="leave them out; the key has a setting of its own",
-        )
-    if url.query_string or url.fragment:
-        # A query may hold a key.
-        raise UsageError(
-            f"a query or a fragment follows {url.with_query(None).with_fragment(None)}",
-            hint=hint,
-        )
-    return url
-
-
-def proxy_for(url: URL) -> URL | None:
-    """The proxy that the environment names for *url*.  Raises `UsageError`.
-
-    Asked once: aiohttp's `trust_env` asks in two threads before each request, and
-    would send passwords of a netrc file, too.
-    """
-    named = getproxies().get(url.scheme)
-    if not named or proxy_bypass(url.authority):
-        return None
-    variable = f"{url.scheme.upper()}_PROXY"
-    hint = f"set {variable} to http://host:port, or NO_PROXY={url.host}"
-    try:
-        proxy = URL(named if "://" in named else f"http://{named}")
-        valid = proxy.scheme in ("http", "https") and bool(proxy.host)
-    except ValueError:
-        valid = False
-    if not valid:
-        # What stands before an @ may be a password.
-        shown = re.sub(r"//.*@", "//***@", named)
-        raise UsageError(f"{variable} is {shown!r}: no proxy of HTTP", hint=hint)
-    return proxy
-
-
 async def _read(response: aiohttp.ClientResponse, operation: str) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
@@ -417,24 +352,3 @@ def _reason(error: BaseException) -> str:
         # asyncio's own words leave out why.
         return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
     return printable(str(error)) or type(error).__name__
-
-
-def _open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket that notices a peer which is gone without a word.
-
-    After a suspend, or behind a middlebox that forgot the connection, nothing else
-    would tell.
-    """
-    family, kind, protocol, _, _ = info
-    opened = socket.socket(family=family, type=kind, proto=protocol)
-    opened.setblocking(False)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", 30),
-        ("TCP_KEEPINTVL", 10),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 60_000),
-    ):
-        if hasattr(socket, option):
-            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return opened

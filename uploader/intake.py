@@ -14,8 +14,9 @@ from typing import Final
 from uploader.carrier import PURPOSE, Wish, planned
 from uploader.errors import UploaderError, UsageError
 from uploader.machines import Machines
+from uploader.message import Message
 from uploader.model import Fingerprint, Identity, LocalId, Plan, UploadSpec
-from uploader.record import Entry, Message
+from uploader.record import Entry
 from uploader.run import Machine
 from uploader.source import Source
 from uploader.targets import open_target

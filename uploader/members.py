@@ -11,16 +11,10 @@ from uploader import carrier
 from uploader.attach import Attaching
 from uploader.carrier import Wish
 from uploader.errors import RequestRejected, UploaderError, UsageError
-from uploader.model import (
-    Attachment,
-    FileId,
-    FileRef,
-    LocalId,
-    Scope,
-    UploadedFile,
-    UploadState,
-)
+from uploader.message import Attachment, FileRef
+from uploader.model import FileId, LocalId, Scope, UploadState
 from uploader.record import Claim
+from uploader.result import UploadedFile
 from uploader.run import Machine
 from uploader.scheduler import together
 from uploader.source import Source

@@ -20,8 +20,9 @@ from uploader.errors import Interrupted, LeaseLost, UploaderError, UsageError
 from uploader.events import AttachmentFailed
 from uploader.machines import Machines
 from uploader.members import Claims
-from uploader.model import Attached, Attachment, AttachmentSpec, FileRef, Sent
+from uploader.message import Attached, Attachment, AttachmentSpec, FileRef
 from uploader.record import AttachmentClaim
+from uploader.result import Sent
 from uploader.run import Machine, holding
 from uploader.source import Source
 from uploader.target import Target

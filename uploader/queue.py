@@ -11,9 +11,10 @@ from uploader.errors import UploaderError, UsageError
 from uploader.events import BatchFinished, BatchStarted, UploadFailed
 from uploader.intake import Item, plan_items
 from uploader.machines import Machines
-from uploader.model import Batch, BatchId, LocalId, Queued, Upload, UploadedFile
+from uploader.model import Batch, BatchId, LocalId, Queued, Upload
 from uploader.outbox import Outbox
 from uploader.record import Entry
+from uploader.result import UploadedFile
 from uploader.run import Machine
 
 NO_FILES: Final = "check folder, --include and --exclude"

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from uploader.errors import UploaderError
+from uploader.message import Attached, Attachment, AttachmentSpec, Message
 from uploader.model import (
-    Attached,
-    Attachment,
-    AttachmentSpec,
     Batch,
     BatchId,
     CompleteIntent,
@@ -30,7 +28,6 @@ from uploader.model import (
     Orphan,
     Plan,
     Queued,
-    Receipt,
     Scope,
     SentPart,
     Unfinished,
@@ -38,6 +35,7 @@ from uploader.model import (
     UploadId,
     UploadSpec,
 )
+from uploader.result import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +48,6 @@ class Claim:
     upload: Upload
     lease: Lease
     unclean: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What is to be said about an upload when it is complete."""
-
-    service: str
-    target: str
-    prompt: str | None = None
-    model: str | None = None
-
-    def of(self, upload: LocalId) -> AttachmentSpec:
-        return AttachmentSpec(
-            service=self.service,
-            target=self.target,
-            prompt=self.prompt,
-            model=self.model,
-            members=(upload,),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final, TypeVar
 
-from uploader.model import AttachmentState as A
+from uploader.message import AttachmentState as A
 from uploader.model import UploadState as S
 
 

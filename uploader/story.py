@@ -22,16 +22,8 @@ from uploader.errors import (
     UploadExpired,
     may_have_effect,
 )
-from uploader.model import (
-    File,
-    Opened,
-    Part,
-    PartId,
-    Receipt,
-    SentPart,
-    UploadedFile,
-    UploadState,
-)
+from uploader.model import File, Opened, Part, PartId, SentPart, UploadState
+from uploader.result import Receipt, UploadedFile
 from uploader.run import Run
 from uploader.scheduler import together
 from uploader.source import Source

@@ -10,15 +10,9 @@ import msgspec
 
 from uploader.answer import printable
 from uploader.config import NAMES, SECRETS, Settings
-from uploader.model import (
-    Attachment,
-    Batch,
-    File,
-    Orphan,
-    Queued,
-    Receipt,
-    Upload,
-)
+from uploader.message import Attachment
+from uploader.model import Batch, File, Orphan, Queued, Upload
+from uploader.result import Receipt
 from uploader.spelling import Given
 
 if TYPE_CHECKING:

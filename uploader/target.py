@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from uploader.model import Attached, FileRef, Scope
+from uploader.message import Attached, FileRef
+from uploader.model import Scope
 
 OnDelta = Callable[[str], None]
 """Told each new piece of an answer as it arrives."""

@@ -18,7 +18,8 @@ from uploader.errors import (
     SourceChanged,
     SourceError,
 )
-from uploader.model import File, FileId, LocalId, Plan, Receipt, Upload
+from uploader.model import File, FileId, LocalId, Plan, Upload
+from uploader.result import Receipt
 from uploader.run import Machine
 from uploader.source import Source
 

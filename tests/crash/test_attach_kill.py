@@ -21,7 +21,7 @@ from uploader import Settings, Uploader
 from uploader.config import Timeouts
 from uploader.emulator import Emulator, Fault, Switches
 from uploader.lease import HEARTBEATS
-from uploader.model import Sent
+from uploader.result import Sent
 
 When = Literal["before", "after"]
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uploader.journal import SqliteJournal
+from uploader.message import Attached, AttachmentSpec, FileRef
 from uploader.model import (
-    Attached,
-    AttachmentSpec,
     CompleteIntent,
     File,
     FileId,
-    FileRef,
     Fingerprint,
     Identity,
     Lease,
@@ -20,13 +18,13 @@ from uploader.model import (
     Opened,
     PartId,
     Plan,
-    Receipt,
     Scope,
     SentPart,
     UploadId,
     UploadSpec,
 )
 from uploader.record import Claim
+from uploader.result import Receipt
 
 NOW = 1_700_000_000.0
 TTL = 30.0

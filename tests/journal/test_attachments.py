@@ -29,15 +29,8 @@ from tests.journal.nouns import (
 )
 from uploader.errors import JournalError, UsageError
 from uploader.journal import SqliteJournal
-from uploader.model import (
-    Attachment,
-    AttachmentSpec,
-    AttachmentState,
-    FileId,
-    LocalId,
-    UploadId,
-    UploadState,
-)
+from uploader.message import Attachment, AttachmentSpec, AttachmentState
+from uploader.model import FileId, LocalId, UploadId, UploadState
 from uploader.state import IllegalTransition
 
 

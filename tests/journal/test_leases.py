@@ -30,7 +30,8 @@ from tests.journal.nouns import (
 from tests.journal.process import Process
 from uploader.errors import LeaseLost, UploadOwned, UsageError
 from uploader.journal import SqliteJournal
-from uploader.model import AttachmentState, Lease, LocalId, UploadState
+from uploader.message import AttachmentState
+from uploader.model import Lease, LocalId, UploadState
 
 Start = Callable[[], Process]
 

@@ -22,8 +22,9 @@ from tests.journal.nouns import (
 )
 from uploader.errors import SourceError, UploadOwned, UsageError
 from uploader.journal import SqliteJournal
+from uploader.message import Message
 from uploader.model import FileId, Plan, Unfinished, UploadState
-from uploader.record import Entry, Message
+from uploader.record import Entry
 
 
 def entry(name: str, *, priority: int = 0, service: str = IDENTITY.service) -> Entry:

@@ -221,7 +221,8 @@ def attach(
     described = {key: options.pop(key) for key in ("mime_type", "width", "height")}
 
     async def work(uploader: Uploader) -> None:
-        from uploader.model import FileId, FileRef
+        from uploader.message import FileRef
+        from uploader.model import FileId
 
         files = [
             FileRef(

@@ -17,7 +17,8 @@ import msgspec
 from uploader.daemon import aside
 from uploader.daemon.rules import Rule
 from uploader.errors import SourceChanged, SourceError, UploaderError
-from uploader.model import Fingerprint, Plan, UploadedFile
+from uploader.model import Fingerprint, Plan
+from uploader.result import UploadedFile
 from uploader.source import Source
 
 REASON: Final = ".reason.json"

@@ -23,7 +23,8 @@ from uploader.errors import (
     UploaderError,
     UsageError,
 )
-from uploader.model import Upload, UploadedFile
+from uploader.model import Upload
+from uploader.result import UploadedFile
 
 logger = logging.getLogger("uploader")
 

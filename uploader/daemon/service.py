@@ -27,7 +27,8 @@ from uploader.daemon.web import Door
 from uploader.engine import Uploader
 from uploader.errors import SomeFailed, UploaderError, UsageError
 from uploader.events import Observer
-from uploader.model import Attachment, Fingerprint, Unfinished, Upload
+from uploader.message import Attachment
+from uploader.model import Fingerprint, Unfinished, Upload
 from uploader.scheduler import together
 
 logger = logging.getLogger("uploader")

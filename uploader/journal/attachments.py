@@ -9,7 +9,8 @@ from sqlite_utils import Database
 
 from uploader.journal.leases import HELD, lost, values_of, write
 from uploader.journal.rows import json_of, prose_of
-from uploader.model import Attached, AttachmentState, Lease, Scope
+from uploader.message import Attached, AttachmentState
+from uploader.model import Lease, Scope
 from uploader.state import AttachmentEvent, IllegalTransition, advance_attachment
 
 STATE = f"SELECT state FROM attachments WHERE {HELD}"

@@ -23,17 +23,8 @@ from uploader.journal.rows import (
     json_of_attachment,
     json_of_plan,
 )
-from uploader.model import (
-    AttachmentSpec,
-    AttachmentState,
-    FileRef,
-    Fingerprint,
-    Identity,
-    LocalId,
-    Plan,
-    UploadSpec,
-    UploadState,
-)
+from uploader.message import AttachmentSpec, AttachmentState, FileRef
+from uploader.model import Fingerprint, Identity, LocalId, Plan, UploadSpec, UploadState
 from uploader.record import AttachmentClaim, Claim
 
 FIND_UNFINISHED = """

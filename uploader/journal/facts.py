@@ -26,11 +26,11 @@ from uploader.model import (
     Fingerprint,
     Lease,
     Opened,
-    Receipt,
     SentPart,
     Upload,
     UploadState,
 )
+from uploader.result import Receipt
 from uploader.state import Event, IllegalTransition, advance
 
 TWIN_GAP: Final = 1.0

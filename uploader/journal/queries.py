@@ -20,15 +20,9 @@ from uploader.journal.rows import (
     text_of,
     upload_of,
 )
-from uploader.model import (
-    Attachment,
-    FileId,
-    LocalId,
-    Orphan,
-    Receipt,
-    Unfinished,
-    Upload,
-)
+from uploader.message import Attachment
+from uploader.model import FileId, LocalId, Orphan, Unfinished, Upload
+from uploader.result import Receipt
 
 ONE_UPLOAD = f"{UPLOADS} WHERE uploads.id = ?"
 ALL_UPLOADS = f"{UPLOADS} ORDER BY uploads.created_at, uploads.rowid"

@@ -32,15 +32,8 @@ from uploader.journal.rows import (
     queued_of,
     text_of,
 )
-from uploader.model import (
-    AttachmentState,
-    Batch,
-    BatchId,
-    LocalId,
-    Queued,
-    Upload,
-    UploadState,
-)
+from uploader.message import AttachmentState
+from uploader.model import Batch, BatchId, LocalId, Queued, Upload, UploadState
 from uploader.record import Entry
 
 BATCH = "SELECT 1 FROM batches WHERE id = ?"

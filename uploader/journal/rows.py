@@ -14,15 +14,17 @@ from pathlib import Path
 import msgspec
 
 from uploader.journal.owners import described
-from uploader.model import (
+from uploader.message import (
     Attached,
     Attachment,
     AttachmentSpec,
     AttachmentState,
+    FileRef,
+)
+from uploader.model import (
     CompleteIntent,
     Details,
     File,
-    FileRef,
     Fingerprint,
     Identity,
     LocalId,
@@ -31,13 +33,13 @@ from uploader.model import (
     PartId,
     Plan,
     Queued,
-    Receipt,
     Scope,
     SentPart,
     Upload,
     UploadSpec,
     UploadState,
 )
+from uploader.result import Receipt
 
 UPLOADS = """
     SELECT uploads.*,

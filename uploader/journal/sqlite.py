@@ -27,10 +27,8 @@ from uploader.journal import (
 from uploader.journal.leases import Asker, absent, release, release_all, renew
 from uploader.journal.owners import Owner
 from uploader.journal.writer import Writer
+from uploader.message import Attached, Attachment, AttachmentSpec
 from uploader.model import (
-    Attached,
-    Attachment,
-    AttachmentSpec,
     Batch,
     BatchId,
     CompleteIntent,
@@ -44,7 +42,6 @@ from uploader.model import (
     Orphan,
     Plan,
     Queued,
-    Receipt,
     Scope,
     SentPart,
     Unfinished,
@@ -53,6 +50,7 @@ from uploader.model import (
     UploadSpec,
 )
 from uploader.record import AttachmentClaim, Claim, Entry, Heartbeat
+from uploader.result import Receipt
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -23,7 +23,8 @@ from uploader.errors import (
     UnexpectedAnswer,
     UsageError,
 )
-from uploader.model import MIB, Attached, FileRef, Scope
+from uploader.message import Attached, FileRef
+from uploader.model import MIB, Scope
 from uploader.target import Message, OnDelta, OnResponse, TargetCapabilities
 from uploader.targets.items import Item, Page
 from uploader.targets.kinds import VECTOR_STORE_FILE, image_type

@@ -6,7 +6,8 @@ from uploader.account import Account
 from uploader.backends import goapi
 from uploader.backends.whole import is_image
 from uploader.config import Goapi, Settings
-from uploader.model import FileRef, Scope
+from uploader.message import FileRef
+from uploader.model import Scope
 from uploader.target import Message
 from uploader.targets.reading import Reader
 from uploader.targets.relay import Relay, quoted

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Final
 
-from uploader.model import MIB, FileRef
+from uploader.message import FileRef
+from uploader.model import MIB
 
 VECTOR_STORE_FILE: Final = 512 * MIB
 """What the guides call 512 MB; elsewhere this service's MB are shown to be MiB."""

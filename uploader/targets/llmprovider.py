@@ -10,7 +10,8 @@ from uploader.account import Account
 from uploader.backends import llmprovider
 from uploader.backends.whole import is_image
 from uploader.config import Llmprovider, Settings
-from uploader.model import FileRef, Scope
+from uploader.message import FileRef
+from uploader.model import Scope
 from uploader.target import Message
 from uploader.targets.completions import Completions
 from uploader.targets.reading import Reader

@@ -20,7 +20,8 @@ from uploader.errors import (
     UnexpectedAnswer,
     UsageError,
 )
-from uploader.model import Attached, FileRef, Scope
+from uploader.message import Attached, FileRef
+from uploader.model import Scope
 from uploader.target import Message, OnDelta, OnResponse, TargetCapabilities
 from uploader.targets.reading import LOOK, Reader, read
 

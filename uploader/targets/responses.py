@@ -16,7 +16,7 @@ from uploader.errors import (
     UnexpectedAnswer,
 )
 from uploader.http import MAX_ANSWER, Stream
-from uploader.model import Attached
+from uploader.message import Attached
 from uploader.sse import Event, Parser
 from uploader.target import OnDelta, OnResponse
 from uploader.targets.items import Item

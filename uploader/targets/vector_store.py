@@ -22,7 +22,8 @@ from uploader.errors import (
     SourceError,
     UsageError,
 )
-from uploader.model import Attached, FileId, FileRef, Scope
+from uploader.message import Attached, FileRef
+from uploader.model import FileId, Scope
 from uploader.target import Message, OnDelta, OnResponse, TargetCapabilities
 from uploader.targets.kinds import VECTOR_STORE_FILE, image_type
 
