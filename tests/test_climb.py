@@ -188,6 +188,30 @@ def test_it_goes_back_to_the_knee_in_small_steps() -> None:
     assert all(step <= 1 + START / 2 for step in downwards)
 
 
+def test_connections_that_still_grow_are_not_judged() -> None:
+    # Ten packets a round trip, and twice as many with each: a second of growing.
+    link = Link(120 * MB, 200 * MB, 0, 0.15)
+
+    history = Run(link, 1e9).history()
+
+    growing = [rate for rate, limit in history if limit == START]
+    assert growing[-1] >= 0.8 * link.rate
+
+
+def test_a_rate_that_sags_at_the_knee_is_answered_with_more_connections() -> None:
+    climb, limits = Climb(64), []
+    for tick in range(200):
+        now = tick * TICK
+        # A full link at first; later each connection is slow.
+        rate = 100 * MB if now < 8 else climb.limit * 4 * MB
+        climb.add(int(rate * TICK), now=now)
+        limit = climb.decide(in_flight=climb.limit, missing=math.inf, now=now)
+        limits.append(limit)
+
+    assert limits[75] == START
+    assert limits[-1] > 2 * START
+
+
 def test_a_window_in_which_slots_were_idle_decides_nothing() -> None:
     climb = Climb(64)
     for tick in range(100):

@@ -40,6 +40,11 @@ SETTLE: Final = 0.3
 WINDOW: Final = 0.6
 """Seconds over which a limit is judged."""
 
+RAMP: Final = 1.3
+"""When the second half of a window brings so many times the first the connections are
+still growing by themselves, as they do for seconds where round trips are long.
+"""
+
 EASE: Final = 0.5
 """Seconds between two small steps back to the knee: the connections that stay need time
 to take over what the others carried.
@@ -51,6 +56,9 @@ WORTH: Final = 8.0
 HOLD: Final = 20.0
 """Seconds at the knee until the next try."""
 
+PULSE: Final = 1.0
+"""Seconds after which somebody looks whether the rate at the knee still holds."""
+
 PENALTY: Final = 5.0
 """Seconds without a try after the service asked for less."""
 
@@ -58,7 +66,7 @@ FLAT: Final = 2
 """So many windows without growth end a climb; one may be chance."""
 
 DRIFT: Final = 0.3
-"""A rate that moved by so much while holding means that the link has changed."""
+"""A rate that sank by so much while holding calls for more connections at once."""
 
 
 @dataclass(slots=True)
@@ -74,9 +82,11 @@ class Climb:
     _since: float | None = None
     _until: float = 0.0
     _bytes: int = 0
+    _first_half: int | None = None
     _rates: dict[int, float] = field(default_factory=dict)
     _flat: int = 0
     _holding: bool = False
+    _hold_until: float = 0.0
     _throttled_at: float = float("-inf")
 
     def __post_init__(self) -> None:
@@ -109,13 +119,19 @@ class Climb:
         if self.limit > self._goal and now >= self._eased_at + EASE:
             self._eased_at = now
             self.limit -= -(-(self.limit - self._goal) // 8)
-        if self._since is None or now < self._until:
+        if self._since is None:
+            return self.limit
+        if self._first_half is None and now >= (self._since + self._until) / 2:
+            self._first_half = self._bytes
+        if now < self._until:
             return self.limit
         rate = self._bytes / (now - self._since)
         if in_flight < self.limit or rate == 0 or missing < rate * WORTH:
             self._begin(now)
         elif self._holding:
             self._look_around(rate, now)
+        elif self._bytes > (1 + RAMP) * (self._first_half or 0):
+            self._begin(now, settle=0.0)
         else:
             self._climb(rate, now)
         return self.limit
@@ -151,23 +167,32 @@ class Climb:
         return min(limit for limit, rate in self._rates.items() if rate >= KNEE * best)
 
     def _look_around(self, rate: float, now: float) -> None:
-        """Climb anew from here, sooner when the rate has moved by itself."""
-        known = self._rates.get(self.limit)
-        moved = known is not None and abs(rate - known) > DRIFT * known
-        self._holding = False
-        self._flat = 0
-        self._rates = {self.limit: rate} if not moved else {}
-        if moved:
-            self._begin(now)
-        else:
+        """Climb anew from here: when it is time, or when the rate sags by itself."""
+        sags = rate < (1 - DRIFT) * self._rates.get(self._goal, 0.0)
+        if self.limit > self._goal and not sags:
+            self._hold(now, HOLD)
+        elif self.limit > self._goal:
+            # Those that stay do not take over: lost packets made them timid.
+            self.limit = self._goal = max(self._rates)
+            self._hold(now, HOLD)
+        elif sags or now >= self._hold_until:
+            self._holding = False
+            self._flat = 0
+            self._rates = {self.limit: rate}
             self._climb(rate, now)
+        else:
+            self._begin(now, PULSE)
 
     def _hold(self, now: float, seconds: float) -> None:
         self._holding = True
-        self._begin(now, seconds)
+        self._hold_until = now + seconds
+        self._begin(now, PULSE)
 
-    def _begin(self, now: float, seconds: float = WINDOW) -> None:
+    def _begin(
+        self, now: float, seconds: float = WINDOW, settle: float = SETTLE
+    ) -> None:
         """Open the next window; what happens before it opens does not count."""
-        self._since = now + SETTLE
+        self._since = now + settle
         self._until = self._since + seconds
         self._bytes = 0
+        self._first_half = None
