@@ -35,10 +35,12 @@ class Killing:
     part_size: int
     rate: float
     """Bytes per second of one part: slow enough that no life is the last one."""
+    most: int
+    """Parts that are begun in one life, at most, before it may be killed."""
 
 
-QUICK = Killing(kills=5, size=8 * MIB, part_size=128 * KIB, rate=MIB / 2)
-LONG = Killing(kills=100, size=512 * MIB, part_size=MIB, rate=4.0 * MIB)
+QUICK = Killing(kills=5, size=8 * MIB, part_size=128 * KIB, rate=MIB / 2, most=6)
+LONG = Killing(kills=100, size=512 * MIB, part_size=MIB, rate=4.0 * MIB, most=14)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +74,9 @@ async def test_killed_at_random_instants_it_ends_identical_and_sends_nothing_aga
                 await asyncio.wait_for(process.wait(), draw.uniform(0.2, 1.0))
             if draw.random() < 0.8:
                 # Not always while it starts.
-                await asked_for_more(tmp_path / "service")
-                await asyncio.sleep(draw.uniform(0.0, 0.8))
+                more = draw.randint(1, killing.most)
+                await asked_for_more(tmp_path / "service", more)
+                await asyncio.sleep(draw.uniform(0.0, 0.4))
             assert process.returncode is None, "it was done before its last kill"
             process.kill()
             assert (await finish(process)).returncode == -9
@@ -99,14 +102,14 @@ async def test_killed_at_random_instants_it_ends_identical_and_sends_nothing_aga
         )
 
 
-async def asked_for_more(service: Path) -> None:
-    """Return when one more part is being sent."""
+async def asked_for_more(service: Path, count: int) -> None:
+    """Return when so many more parts are, or were, being sent."""
     query = "SELECT count(*) FROM requests WHERE kind = 'part'"
     with closing(sqlite3.connect(service / "emulator.db")) as db:
-        before = now = db.execute(query).fetchone()
-        while now == before:
+        ((before,),) = ((now,),) = db.execute(query).fetchall()
+        while now < before + count:
             await asyncio.sleep(0.02)
-            now = db.execute(query).fetchone()
+            ((now,),) = db.execute(query).fetchall()
 
 
 def make(path: Path, killing: Killing) -> dict[int, str]:
