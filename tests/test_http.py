@@ -362,6 +362,31 @@ async def test_a_lost_answer_is_tried_again_and_may_have_had_an_effect(
     assert KEY not in str(raised.value)
 
 
+async def test_a_body_may_ask_what_is_pending_of_a_connection_that_is_gone() -> None:
+    gone = asyncio.Event()
+
+    class Asking(FakeBody):
+        async def chunks(self) -> AsyncIterator[bytes | bytearray]:
+            yield CHUNK
+            await gone.wait()
+            while True:
+                await asyncio.sleep(0)
+                self.pending()
+                yield CHUNK
+
+    async def hang_up(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await read_head(reader)
+        await reset(reader, writer)
+        writer.close()
+        gone.set()
+
+    async with listening(hang_up) as url:
+        with pytest.raises(BackendUnavailable, match="part 1: "):
+            await put(url, Asking(CHUNK, CHUNK, CHUNK))
+
+
 async def test_an_answer_may_take_long_as_long_as_it_moves() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         await request.read()

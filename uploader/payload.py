@@ -196,12 +196,13 @@ def _pending(transport: asyncio.Transport) -> int:
     A new connection takes megabytes at once into its buffers: that is no rate.
     """
     held = transport.get_write_buffer_size()
-    opened = transport.get_extra_info("socket")
-    if opened is None or ioctl is None:
+    if ioctl is None:
         return held
     try:
+        opened = transport.get_extra_info("socket")
         queued = ioctl(opened.fileno(), TIOCOUTQ, bytes(4))
-    except OSError:
+    except (AttributeError, OSError, RuntimeError, ValueError):
+        # There is no socket, or it is closed; then the next write says so.
         return held
     return held + int.from_bytes(queued, sys.byteorder)
 
