@@ -585,6 +585,22 @@ def test_nothing_is_lost_or_doubled_whatever_happens() -> None:
     )
 
 
+@pytest.mark.parametrize("cancels", [False, True], ids=["uploads", "cancels"])
+@pytest.mark.parametrize("stops_at", range(1, 45, 3))
+def test_who_wakes_up_after_another_took_over_does_no_harm(
+    stops_at: int, cancels: bool
+) -> None:
+    """What chance may leave out: stopped at each point of an upload, and awake again."""
+    life = Life()
+    try:
+        life.begin(values={})
+        life.nothing_is_lost_or_doubled()
+        life.second_owner(stops_at=stops_at, dies=False, cancels=cancels)
+        life.nothing_is_lost_or_doubled()
+    finally:
+        life.teardown()
+
+
 @pytest.mark.long
 @pytest.mark.timeout(LONG_RUN + 600)
 def test_nothing_is_lost_or_doubled_for_twenty_minutes() -> None:
