@@ -109,6 +109,19 @@ def _path(kind: type[Any], value: Any) -> Any:
     raise ValueError(f"expected a {kind.__name__}")
 
 
+def read_tables(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, and its tables.  Raises `UsageError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror}", hint="name a settings file that can be read"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}", hint="settings are TOML") from None
+
+
 def read_file(
     path: Path, names: Collection[str], *, elsewhere: Collection[str]
 ) -> tuple[dict[str, Given], dict[str, dict[str, Given]]]:
@@ -117,15 +130,7 @@ def read_file(
     Tables named in *elsewhere* are somebody else's.  Raises `UsageError` for what is
     not among the *names*.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror}", hint="name a settings file that can be read"
-        ) from None
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}", hint="settings are TOML") from None
+    text, tables = read_tables(path)
     profiles = tables.pop("profiles", {})
     for table in elsewhere:
         tables.pop(table, None)

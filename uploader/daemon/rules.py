@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
@@ -21,7 +20,7 @@ import msgspec
 from uploader.config import Settings
 from uploader.daemon.address import parse_address
 from uploader.errors import UsageError
-from uploader.spelling import parse_duration
+from uploader.spelling import parse_duration, read_tables
 from uploader.targets import open_target
 
 T = TypeVar("T")
@@ -187,15 +186,7 @@ class Orders:
 
 def read_orders(file: Path, settings: Settings) -> Orders:
     """Read and check the file.  Raises `UsageError` with the place of what is wrong."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(
-            f"{file}: {error.strerror}", hint="name a settings file that can be read"
-        ) from None
-    except ValueError as error:
-        raise UsageError(f"{file}: {error}", hint="settings are TOML") from None
+    text, tables = read_tables(file)
     entries = tables.get("rules", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(
