@@ -146,7 +146,7 @@ async def carry(
         elif again:
             await story.again()
         async with _alone(run):
-            if run.upload.reuse and catalogue.has_one(machine):
+            if catalogue.applies(run):
                 await catalogue.take(run, source)
             result = await story.tell()
         if deliver and hand_over is not None:
@@ -193,7 +193,7 @@ def is_in_doubt(upload: Upload) -> bool:
 
 def _alone(run: Run) -> AbstractAsyncContextManager[None]:
     """Of equal files to be sent once the others wait for the first."""
-    if run.upload.reuse and catalogue.has_one(run.machine):
+    if catalogue.applies(run):
         return catalogue.one_at_a_time(run.machine, run.upload)
     return contextlib.nullcontext()
 

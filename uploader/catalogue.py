@@ -30,10 +30,10 @@ LEAST_LIFE: Final = 3600.0
 UNUSABLE: Final = ("error", "deleted", "expired")
 
 
-def has_one(machine: Machine) -> bool:
-    """Whether files of this service can be found again by their id."""
-    can = machine.backend.capabilities
-    return can.knows_files and not can.part_is_effect
+def applies(run: Run) -> bool:
+    """Whether a file that is there will do, and can be found again by its id."""
+    can = run.machine.backend.capabilities
+    return run.upload.reuse and can.knows_files and not can.part_is_effect
 
 
 _sending: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
@@ -78,7 +78,7 @@ async def find_out(run: Run, source: Source | None) -> str | None:
     None when it stands there already, or the source is no longer what was sent.
     """
     upload, file = run.upload, run.upload.file
-    if not upload.reuse or not has_one(run.machine) or file is None:
+    if not applies(run) or file is None:
         return None
     if file.id in (await run.machine.journal.catalogued(upload)).values():
         return None

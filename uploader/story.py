@@ -201,7 +201,7 @@ class Story:
         """Send what is missing; return all parts and the MD5 as the service wants it."""
         upload, settings = self.run.upload, self.machine.settings
         worker, content = self._worker(source), None
-        if upload.reuse and catalogue.has_one(self.machine):
+        if catalogue.applies(self.run):
             content = new_digest(catalogue.DIGEST)
         sent = dict(upload.parts)
         start, missing = self.machine.clock.elapsed(), self.machine.retry.pace.missing
