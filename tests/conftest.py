@@ -5,6 +5,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.command import Command
 from tests.fakes import FakeClock
 from uploader.emulator import Emulator
 
@@ -40,3 +41,8 @@ def clock() -> FakeClock:
 async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
     async with Emulator(tmp_path / "emulator") as emulator:
         yield emulator
+
+
+@pytest.fixture
+def command(emulator: Emulator, tmp_path: Path) -> Command:
+    return Command(emulator.url, tmp_path / "state" / "journal.db")

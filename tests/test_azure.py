@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,12 +38,6 @@ PREFIX = {"classic": "/openai", "v1": "/openai/v1"}
 QUERY = {"classic": {"api-version": VERSION}, "v1": {}}
 
 both = pytest.mark.parametrize("paths", ["classic", "v1"])
-
-
-@pytest.fixture
-async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
-    async with Emulator(tmp_path / "service") as emulator:
-        yield emulator
 
 
 @pytest.fixture

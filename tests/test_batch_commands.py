@@ -15,11 +15,6 @@ from uploader.emulator import Emulator, Fault
 
 
 @pytest.fixture
-def command(emulator: Emulator, tmp_path: Path) -> Command:
-    return Command(emulator.url, tmp_path / "state" / "journal.db")
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     for name in ("a.txt", "b.txt", "sub/c.txt", "sub/d.md", ".hidden"):

@@ -29,11 +29,6 @@ async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture
-def command(emulator: Emulator, tmp_path: Path) -> Command:
-    return Command(emulator.url, tmp_path / "state" / "journal.db")
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "source.jsonl"
     path.write_bytes(CONTENT)

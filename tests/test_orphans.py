@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from uploader.emulator import Emulator, Fault
 from uploader.errors import BackendError, UsageError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and modes")
-
-
-@pytest.fixture
-async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
-    async with Emulator(tmp_path / "service") as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def command(emulator: Emulator, tmp_path: Path) -> Command:
-    return Command(emulator.url, tmp_path / "state" / "journal.db")
 
 
 @pytest.fixture

@@ -37,12 +37,6 @@ azure_clients = pytest.mark.parametrize("kind", [AzureOpenAI, AsyncAzureOpenAI])
 
 
 @pytest.fixture
-async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
-    async with Emulator(tmp_path / "service") as emulator:
-        yield emulator
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Nothing of a service, for that is the client's to say."""
     return Settings(

@@ -48,11 +48,6 @@ async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture
-def command(emulator: Emulator, tmp_path: Path) -> Command:
-    return Command(emulator.url, tmp_path / "state" / "journal.db")
-
-
-@pytest.fixture
 def settings(emulator: Emulator, tmp_path: Path) -> Settings:
     return Settings(
         base_url=emulator.url,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,12 +39,6 @@ from uploader.result import UploadedFile
 
 PART_SIZE = 4096
 PARTS = 6
-
-
-@pytest.fixture
-async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
-    async with Emulator(tmp_path / "service") as emulator:
-        yield emulator
 
 
 @pytest.fixture

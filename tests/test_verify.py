@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,6 @@ PART_SIZE = 8192
 CONTENT = (
     random.Random(11).randbytes(5 * PART_SIZE).hex().encode()[: 5 * PART_SIZE - 100]
 )
-
-
-@pytest.fixture
-async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
-    async with Emulator(tmp_path / "service") as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def command(emulator: Emulator, tmp_path: Path) -> Command:
-    return Command(emulator.url, tmp_path / "state" / "journal.db")
 
 
 @pytest.fixture

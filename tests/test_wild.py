@@ -8,7 +8,6 @@ second copy without a word.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,6 @@ from uploader.model import UploadState
 
 PART_SIZE = 4096
 PARTS = 4
-
-
-@pytest.fixture
-async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
-    async with Emulator(tmp_path / "service") as emulator:
-        yield emulator
 
 
 @pytest.fixture
